@@ -1,0 +1,1 @@
+"""Windlass: deploy, back up and look after your own Docker Compose stacks."""
