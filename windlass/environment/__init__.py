@@ -1,0 +1,1 @@
+"""What an environment is: the typed model of envs/, loading, validation."""

@@ -1,0 +1,1 @@
+"""References, redaction, one exact writer per target."""
