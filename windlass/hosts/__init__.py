@@ -1,0 +1,1 @@
+"""Where commands run: local or SSH; scripts, files, streams, host keys, many at once."""

@@ -1,0 +1,128 @@
+"""Raw paramiko channels as processes and as sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import threading
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import paramiko
+
+from windlass.errors import LinkDropped
+from windlass.hosts.base import Redact
+from windlass.hosts.framing import CHUNK, Background, LastWords
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        chunk = self._channel.recv(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+class _Writer(io.RawIOBase):
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        try:
+            self._channel.sendall(bytes(data))
+        except OSError as error:
+            raise BrokenPipeError(str(error)) from None
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            with contextlib.suppress(OSError):
+                self._channel.shutdown_write()
+        super().close()
+
+
+class ChannelProcess:
+    """A running remote command in a raw channel; see `hosts.base.Process`.
+
+    Args:
+        channel: the channel, its command already started.
+        host: the host's name, for errors.
+        redact: applied to what it wrote to stderr before anyone sees it.
+    """
+
+    def __init__(self, channel: paramiko.Channel, host: str, redact: Redact) -> None:
+        self._channel = channel
+        self._host = host
+        self._redact = redact
+        self.stdin = cast(BinaryIO, _Writer(channel))
+        self.stdout = cast(BinaryIO, _Reader(channel))
+        self._errors = LastWords()
+        self._reader = Background(self._read_errors)
+
+    def _read_errors(self) -> None:
+        # Read at all times: a full stderr window stops the command (a deadlock, not an error).
+        while chunk := self._channel.recv_stderr(65536):
+            self._errors.feed(chunk)
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit code; see `hosts.base.Process`."""
+        code = self._channel.recv_exit_status()
+        self._reader.result()
+        transport = self._channel.get_transport()
+        if code == -1 and (transport is None or not transport.is_active()):
+            raise LinkDropped(f"{self._host}: the link was lost.")
+        return code
+
+    def error_text(self) -> str:
+        """Return the last of what it wrote to stderr, redacted."""
+        return self._errors.text(self._redact)
+
+    def kill(self) -> None:
+        """Close the channel; the server ends the command when it next writes."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+
+def bridge(channel: paramiko.Channel) -> socket.socket:
+    """Return a real socket whose other end is the channel: libraries want one, for TLS above all."""
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=_to_channel, args=(theirs, channel), daemon=True).start()
+    threading.Thread(target=_to_socket, args=(channel, theirs), daemon=True).start()
+    return ours
+
+
+def _to_channel(source: socket.socket, channel: paramiko.Channel) -> None:
+    try:
+        while chunk := source.recv(CHUNK):
+            channel.sendall(chunk)
+        channel.shutdown_write()
+    except OSError:
+        channel.close()
+
+
+def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
+    try:
+        while chunk := channel.recv(CHUNK):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        channel.close()
+    finally:
+        channel.close()
+        target.close()
