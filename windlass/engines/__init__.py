@@ -1,0 +1,1 @@
+"""How a release becomes running containers."""
