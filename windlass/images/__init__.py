@@ -1,0 +1,1 @@
+"""Images: build, tag, push, ship."""
