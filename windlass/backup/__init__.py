@@ -1,0 +1,1 @@
+"""Backups: streams to a store, with a manifest written last; a backup without one does not exist."""
