@@ -1,0 +1,1 @@
+"""A release: plan, lock, ledger, phases, rollback."""
