@@ -1,0 +1,1 @@
+"""The sample application: a small HTTP API and a worker on PostgreSQL and Redis."""
