@@ -274,10 +274,11 @@ def logs(
         def show(host: object) -> None:
             prefix = f"{host.name} " if several else ""  # type: ignore[attr-defined]
             host.run(  # type: ignore[attr-defined]
-                script, on_line=lambda line: terminal.say(prefix + line)
+                script, on_line=lambda line: terminal.say(prefix + line), keep=False
             )
 
-        for result in hosts.map(show):
+        # All at once: one that is followed does not end and make room for the next.
+        for result in hosts.map(show, parallel=len(hosts)):
             result.unwrap()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 from invoke import Collection, Context, Program
 from invoke.exceptions import Exit
@@ -48,16 +47,10 @@ def collection() -> Collection:
     return root
 
 
-def own_version() -> str:
-    """Return the installed version; `unknown` in a checkout that is not installed."""
-    try:
-        return version("windlass")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def main() -> None:
     """Run the command line."""
+    from windlass.identity import own_version
+
     program = Program(namespace=collection(), name="Windlass", binary="windlass", version=own_version())
     try:
         program.run()

@@ -8,7 +8,6 @@ from typing import Final
 
 from windlass.backup.deadlines import Deadline
 from windlass.backup.manifest import FILE_NAMES, Format
-from windlass.backup.phases import phase
 from windlass.backup.pipeline import ARCHIVE_END, Pumped, Sink, pump, reporting, to_store, widen
 from windlass.backup.stores.base import Store
 from windlass.databases import postgres, sql
@@ -18,6 +17,7 @@ from windlass.databases.snapshot import Snapshot
 from windlass.errors import BackupError, WindlassError
 from windlass.events import Emit, Notice
 from windlass.hosts.base import Host
+from windlass.progress import phase
 from windlass.shell import Command
 
 _ZSTD_SINCE: Final = 16  # https://www.postgresql.org/docs/16/release-16.html: `pg_dump -Z zstd`
@@ -119,7 +119,7 @@ def _attempt(request: Request, compression: Compression) -> Archive:
         ):
             sink, stored = to_store(writer, compress=compression == "none")
             pumped = _stream(request, request.command(compression), sink)
-            detail.append(f"{stored.count / 2**20:.1f} MiB in {request.store.describe()}")
+            detail.text = f"{stored.count / 2**20:.1f} MiB in {request.store.describe()}"
     except BaseException:
         # Ending the client of a container's process does not end the process (moby#9098).
         with suppress(WindlassError, OSError, ValueError):

@@ -11,7 +11,6 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -160,14 +159,6 @@ def new_id(taken: datetime) -> str:
 def is_id(text: str) -> bool:
     """Whether a text is a backup's id."""
     return _ID.fullmatch(text) is not None
-
-
-def windlass_version() -> str:
-    """Return this Windlass's version."""
-    try:
-        return version("windlass")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "0+unknown"
 
 
 def _checksum(record: dict[str, Any]) -> str:

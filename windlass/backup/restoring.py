@@ -18,7 +18,6 @@ import zstandard
 from windlass.backup.catalogue import Entry
 from windlass.backup.deadlines import Deadline
 from windlass.backup.manifest import Manifest
-from windlass.backup.phases import phase
 from windlass.backup.pipeline import feed, reporting
 from windlass.backup.stores.base import Store
 from windlass.backup.swapping import swap
@@ -38,6 +37,7 @@ from windlass.errors import (
 )
 from windlass.events import Emit, Notice, ignore
 from windlass.hosts.base import Host
+from windlass.progress import phase
 from windlass.shell import Command, Script
 
 # A scratch database needs the room of the original, and its write-ahead log some more.
@@ -345,4 +345,4 @@ def _prove(job: _Job) -> None:
                 + (f"; and {more} more." if more > 0 else ".")
             )
         session.end()
-        detail.append(f"{sum(found.values())} rows in {len(found)} tables, all equal")
+        detail.text = f"{sum(found.values())} rows in {len(found)} tables, all equal"

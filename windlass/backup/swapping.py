@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from windlass.backup.phases import phase
 from windlass.databases import sql
 from windlass.databases.postgres import Server
 from windlass.databases.session import Session
 from windlass.errors import WindlassError
 from windlass.events import Emit
 from windlass.hosts.base import Host
+from windlass.progress import phase
 
 _PAUSE_SECONDS: Final = 0.05
 
@@ -47,7 +47,7 @@ def swap(host: Host, server: Server, control: Session, *, scratch: str, into: st
         statements += [sql.rename(into, kept), sql.rename(scratch, into), "COMMIT;"]
         with Session(host, server, control.database) as ender, _ending_connections(ender, into):
             control.rows("\n".join(statements))
-        detail.append(f"the old one is {kept}")
+        detail.text = f"the old one is {kept}"
         return kept
 
 

@@ -6,9 +6,7 @@ store, every exit code is checked, the stored file is read back, and the manifes
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from typing import Final
 from windlass.backup import catalogue
 from windlass.backup.deadlines import Deadline
 from windlass.backup.dumping import Archive, Request, dump
-from windlass.backup.manifest import FILE_NAME, FILE_NAMES, Manifest, new_id, windlass_version
-from windlass.backup.phases import phase
+from windlass.backup.manifest import FILE_NAME, FILE_NAMES, Manifest, new_id
 from windlass.backup.pipeline import digest, reporting
 from windlass.backup.stores.base import Store
 from windlass.databases import containers, postgres, snapshot, sql
@@ -37,6 +34,8 @@ from windlass.errors import (
 )
 from windlass.events import Emit, Notice, ignore
 from windlass.hosts.base import Host
+from windlass.identity import own_version, who
+from windlass.progress import phase
 
 LEFTOVER_AGE: Final = timedelta(days=1)
 
@@ -92,7 +91,7 @@ def take(
     limit = environment.settings.backup.timeout
     with Deadline(limit) as deadline:
         job = _Job(host, environment, key, settings, store, emit, deadline, datetime.now(UTC))
-        with store.lock(job.folder, holder()), _one_sentence(job):
+        with store.lock(job.folder, _holder()), _one_sentence(job):
             return _take(job)
 
 
@@ -114,14 +113,8 @@ def plan(environment: Environment, database: str | None, store: Store) -> list[s
     ]
 
 
-def holder() -> str:
-    """Return who holds a lock, for another person: user, machine, process and since when."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, as in many containers
-        user = f"uid {os.getuid()}"
-    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{user}@{socket.gethostname()}, process {os.getpid()}, since {since}"
+def _holder() -> str:
+    return f"{who()}, process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextmanager
@@ -167,7 +160,7 @@ def _freeze(job: _Job, session: Session, server: Server, client: str) -> _Source
         facts = snapshot.read_facts(session)
         tables = snapshot.count_rows(session)
         extensions = snapshot.read_extensions(session)
-        detail.append(f"{sum(tables.values())} rows in {len(tables)} tables")
+        detail.text = f"{sum(tables.values())} rows in {len(tables)} tables"
     return _Source(session, server, client, taken, facts, tables, extensions)
 
 
@@ -229,7 +222,7 @@ def _manifest(job: _Job, source: _Source, archive: Archive, id: str) -> Manifest
         extensions=source.extensions,
         started=job.started,
         finished=datetime.now(UTC),
-        windlass_version=windlass_version(),
+        windlass_version=own_version(),
     )
 
 

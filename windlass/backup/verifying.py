@@ -13,7 +13,6 @@ import zstandard
 
 from windlass.backup.catalogue import Entry
 from windlass.backup.manifest import Manifest
-from windlass.backup.phases import phase
 from windlass.backup.pipeline import digest, feed, reporting
 from windlass.backup.stores.base import Store
 from windlass.databases import postgres
@@ -22,6 +21,7 @@ from windlass.errors import BackupError, HostUnreachable, LinkDropped, Preflight
 from windlass.events import Emit, ignore
 from windlass.hosts.base import Host, Process
 from windlass.hosts.local import LocalHost
+from windlass.progress import phase
 from windlass.shell import Command, Script
 
 Level = Literal["hash", "read"]

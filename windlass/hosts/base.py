@@ -75,7 +75,13 @@ class Host(Protocol):
         """The host's key in `[hosts]`."""
 
     def run(
-        self, script: Script, *, payload: Payload = b"", on_line: OnLine | None = None, check: bool = True
+        self,
+        script: Script,
+        *,
+        payload: Payload = b"",
+        on_line: OnLine | None = None,
+        check: bool = True,
+        keep: bool = True,
     ) -> Completed:
         """Run a script with bash; the script's own stdin is `payload`.
 
@@ -85,6 +91,7 @@ class Host(Protocol):
                 can tell: a script that must not take half for the whole checks the size, as `put` does.
             on_line: called with every line of stdout as it comes, redacted.
             check: raise when the exit code is not zero.
+            keep: return stdout whole; not for what may run for days and is only listened to.
 
         Raises:
             CommandFailed: it ended with another exit code and `check` is set.

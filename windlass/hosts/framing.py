@@ -75,11 +75,14 @@ class LineSplitter:
             self._on_line(self._redact(line.rstrip("\r")))
 
 
-def collect(read: Callable[[int], bytes], splitter: LineSplitter | None = None) -> bytes:
-    """Read a stream to its end and return it whole; lines go to the splitter as they come."""
+def collect(
+    read: Callable[[int], bytes], splitter: LineSplitter | None = None, *, keep: bool = True
+) -> bytes:
+    """Read a stream to its end and return it whole, or nothing unless `keep`; lines go to the splitter."""
     parts: list[bytes] = []
     while chunk := read(CHUNK):
-        parts.append(chunk)
+        if keep:
+            parts.append(chunk)
         if splitter is not None:
             splitter.feed(chunk)
     if splitter is not None:

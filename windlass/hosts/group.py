@@ -75,8 +75,12 @@ class Hosts:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def map(self, work: Callable[[Host], T]) -> tuple[HostResult[T], ...]:
+    def map(self, work: Callable[[Host], T], *, parallel: int | None = None) -> tuple[HostResult[T], ...]:
         """Run `work` for every host, several at a time, and return one result per host, in order.
+
+        Args:
+            work: what to do with a host.
+            parallel: how many hosts at a time, where the environment's number does not fit.
 
         An error that is no `WindlassError` is a defect and is raised.
         """
@@ -89,7 +93,7 @@ class Hosts:
 
         if len(self._hosts) == 1:
             return (attempt(self._hosts[0]),)
-        with ThreadPoolExecutor(min(self._parallel, len(self._hosts))) as pool:
+        with ThreadPoolExecutor(min(parallel or self._parallel, len(self._hosts))) as pool:
             try:
                 return tuple(pool.map(attempt, self._hosts))
             except BaseException:

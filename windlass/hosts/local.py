@@ -63,7 +63,13 @@ class LocalHost:
         return self._name
 
     def run(
-        self, script: Script, *, payload: Payload = b"", on_line: OnLine | None = None, check: bool = True
+        self,
+        script: Script,
+        *,
+        payload: Payload = b"",
+        on_line: OnLine | None = None,
+        check: bool = True,
+        keep: bool = True,
     ) -> Completed:
         """Run a script with bash; see `hosts.base.Host.run`."""
         child = subprocess.Popen(
@@ -82,7 +88,7 @@ class LocalHost:
         feeder = Background(lambda: _feed(child, script, payload))
         errors = Background(lambda: collect(child.stderr.read))  # type: ignore[union-attr]
         try:
-            out = collect(child.stdout.read, LineSplitter(on_line, self._redact))
+            out = collect(child.stdout.read, LineSplitter(on_line, self._redact), keep=keep)
             code = child.wait()
         except BaseException:
             _kill_group(child, signal.SIGKILL)

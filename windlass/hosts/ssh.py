@@ -89,7 +89,13 @@ class SshHost:
         raise AssertionError("unreachable")
 
     def run(
-        self, script: Script, *, payload: Payload = b"", on_line: OnLine | None = None, check: bool = True
+        self,
+        script: Script,
+        *,
+        payload: Payload = b"",
+        on_line: OnLine | None = None,
+        check: bool = True,
+        keep: bool = True,
     ) -> Completed:
         """Run a script with bash; see `hosts.base.Host.run`."""
         timeout = script.limit(self._settings.command_timeout)
@@ -97,7 +103,7 @@ class SshHost:
         try:
             feeder = Background(lambda: _feed(channel, script, payload))
             errors = Background(lambda: collect(channel.recv_stderr))
-            out = collect(channel.recv, LineSplitter(on_line, self._redact))
+            out = collect(channel.recv, LineSplitter(on_line, self._redact), keep=keep)
             err = errors.result()
             if feeder.failed:
                 feeder.result()  # the payload broke off: that, not the end of the channel, is what happened

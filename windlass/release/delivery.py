@@ -14,9 +14,9 @@ from windlass.hosts.group import Hosts, raise_first
 from windlass.images.inventory import Inventory, LocalImage, local_images, normal
 from windlass.images.pushing import push
 from windlass.images.shipping import Bundle, Shipped, ship
+from windlass.progress import step
 from windlass.release.facts import Facts
 from windlass.release.preparing import Candidate
-from windlass.release.progress import step
 from windlass.release.scripts import PULL_MISSING, pull
 
 PULL_TIMEOUT = 1800.0

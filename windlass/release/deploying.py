@@ -18,16 +18,17 @@ from windlass.errors import CommandFailed, LinkDropped, Locked, OperationFailed,
 from windlass.events import Emit, Notice, Output
 from windlass.hosts.base import Host
 from windlass.hosts.group import Hosts, raise_first
+from windlass.identity import who
 from windlass.images.building import build
 from windlass.images.naming import default_tag
+from windlass.progress import phase, step
 from windlass.release import planning, scripts
 from windlass.release.delivery import Delivery, built_references
 from windlass.release.facts import KEY_BYTES, Facts, look
 from windlass.release.layout import MIGRATE_LOG, Layout, layout
 from windlass.release.lock import DeployLock, acquire_all
 from windlass.release.planning import PlannedStep
-from windlass.release.preparing import Bundle, Candidate, bundle, prepare, project_secrets, who
-from windlass.release.progress import phase, step
+from windlass.release.preparing import Bundle, Candidate, bundle, prepare, project_secrets
 from windlass.release.switching import Outcome, Target, has_smoke, switch
 from windlass.secrets.redaction import Redactor
 from windlass.shell import Script

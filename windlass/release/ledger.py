@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
 
 from windlass.shell import quote
 
-Status = Literal["staged", "live", "failed", "superseded"]
 SCHEMA = 1
 # https://github.com/distribution/reference: a tag has at most 128 characters.
 _LONGEST_TAG = 128

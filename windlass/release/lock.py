@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from windlass.errors import CommandFailed, Locked, OperationFailed
+from windlass.errors import Locked, OperationFailed
 from windlass.hosts.base import Host, Process
 from windlass.release.facts import LockOwner
 from windlass.release.layout import Layout
@@ -188,8 +188,3 @@ def acquire_all(
             lock.release()
         raise
     return held
-
-
-def is_lost(error: CommandFailed) -> bool:
-    """Whether a script refused to run because the lock was no longer this deploy's."""
-    return error.code == LOST

@@ -10,12 +10,12 @@ from windlass.environment.model import MigrateSettings
 from windlass.errors import ConfigurationError, OperationFailed, WindlassError
 from windlass.events import Emit, Output
 from windlass.hosts.base import Host
+from windlass.identity import who
+from windlass.progress import phase
 from windlass.release import scripts
 from windlass.release.facts import Facts, look
 from windlass.release.layout import Layout, layout
 from windlass.release.lock import acquire_all
-from windlass.release.preparing import who
-from windlass.release.progress import phase
 from windlass.shell import Script
 
 ACTION = "migrate"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 import io
-import socket
 import subprocess
 import tarfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from windlass.environment.environment import Environment
 from windlass.errors import ConfigurationError
+from windlass.identity import own_version, who
 from windlass.images.building import definitions
 from windlass.images.naming import release_id
 from windlass.release.layout import META_FILE, SECRETS_FILE, STACK_FILE
@@ -59,23 +57,6 @@ class Bundle:
     folders: tuple[str, ...]
     directories: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def who() -> str:
-    """Return `user@machine`, for the journal and the lock."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
-
-
-def own_version() -> str:
-    """Return the version of Windlass; `0` in a checkout that is not installed."""
-    try:
-        return version("windlass")
-    except PackageNotFoundError:
-        return "0"
 
 
 def prepare(environment: Environment, tag: str, now: datetime) -> Candidate:

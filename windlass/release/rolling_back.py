@@ -10,14 +10,14 @@ from windlass.errors import CommandFailed, ConfigurationError, Locked, Operation
 from windlass.events import Emit
 from windlass.hosts.base import Redact
 from windlass.hosts.group import Hosts
+from windlass.identity import who
+from windlass.progress import phase
 from windlass.release import planning, scripts
 from windlass.release.delivery import has_reference
 from windlass.release.deploying import give_up, look_all
 from windlass.release.facts import Facts
 from windlass.release.layout import Layout
 from windlass.release.lock import acquire_all
-from windlass.release.preparing import who
-from windlass.release.progress import phase
 from windlass.release.switching import Outcome, Target, has_smoke, switch
 
 

@@ -12,10 +12,10 @@ from windlass.events import Emit, Notice
 from windlass.health.checks import run_checks
 from windlass.health.polling import Expectation, wait_until_healthy
 from windlass.hosts.base import Host, Redact
+from windlass.progress import phase, step
 from windlass.release import scripts
 from windlass.release.facts import Facts
 from windlass.release.ledger import Meta
-from windlass.release.progress import phase, step
 from windlass.shell import Script
 
 State = Literal["live", "as before", "restored", "failed", "unknown"]
