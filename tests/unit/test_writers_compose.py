@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.errors import ConfigurationError
-from windlass.secrets.writers import MAX_ENTRY_BYTES, compose_env_file, entry_fault
+from windlass.secrets.writers.compose import compose_env_file, compose_text
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
 PLAIN = {"n": "\n", "r": "\r"}
@@ -57,7 +57,5 @@ def test_a_value_that_no_process_takes_is_refused_and_not_shown(value: str) -> N
     assert "'A'" in str(caught.value)
 
 
-def test_the_limit_is_that_of_the_system() -> None:
-    assert entry_fault("KEY", "x" * (MAX_ENTRY_BYTES - 4)) == ""
-    assert "131072" in entry_fault("KEY", "x" * (MAX_ENTRY_BYTES - 3))
-    assert entry_fault("KEY", "é" * (MAX_ENTRY_BYTES // 2)) != ""
+def test_a_dollar_of_a_compose_file_is_doubled() -> None:
+    assert compose_text("a$b${c}$$") == "a$$b$${c}$$$$"
