@@ -94,6 +94,7 @@ class DeployLock:
                 f"{self._host.name} is locked: {owner or 'by a deploy that just began'}.",
                 "Wait for it to end; `inv deploy.unlock` ends a hold that should not be there.",
             )
+        self._process.wait()  # or what it said is not read yet
         raise OperationFailed(
             f"{self._host.name}: the lock cannot be taken: {self._process.error_text() or 'no answer'}"
         )
