@@ -369,9 +369,10 @@ def lock(session: nox.Session) -> None:
     """Lock the dependencies with hashes; `nox -s lock -- --upgrade` takes newer versions."""
     # What is locked already would not include uv on the first run.
     session.install("uv")
-    compile_lock(session, "dev", "--group", "dev")
+    compile_lock(session, "dev", "--all-extras", "--group", "dev")
     compile_lock(session, "runtime", "--constraints", "requirements/dev.txt")
-    compile_lock(session, "compat", "--group", "dev", "--constraints", "requirements/compat.in")
+    compat = ("--all-extras", "--group", "dev", "--constraints", "requirements/compat.in")
+    compile_lock(session, "compat", *compat)
 
 
 def compile_lock(session: nox.Session, name: str, *options: str) -> None:

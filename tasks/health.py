@@ -132,8 +132,8 @@ def _check_rows(report: Report) -> Iterable[tuple[str, ...]]:
 
 
 def _duration(text: str) -> float:
-    from windlass.environment.model import parse_duration
     from windlass.errors import ConfigurationError
+    from windlass.fields import parse_duration
 
     try:
         return float(str(parse_duration(text)))

@@ -12,12 +12,11 @@ from windlass.environment.model import (
     HostSettings,
     HttpCheck,
     ImagesSettings,
-    Section,
     Settings,
     TcpCheck,
-    parse_duration,
 )
 from windlass.environment.reference import tables
+from windlass.fields import Section, parse_duration
 
 MINIMAL: dict[str, Any] = {"app": "shop", "hosts": {"web": {}}}
 SECTIONS = list({section: None for _, section in tables()})

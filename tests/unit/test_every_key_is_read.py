@@ -20,11 +20,16 @@ import pytest
 from windlass.environment import model
 from windlass.environment.describe import members
 from windlass.environment.reference import tables
+from windlass.secrets import settings
 
 ROOT = Path(__file__).parents[2]
-MODEL = Path("windlass/environment/model.py")
+BASE = Path("windlass/fields.py")
+MODELS = {
+    model.__name__: Path("windlass/environment/model.py"),
+    settings.__name__: Path("windlass/secrets/settings.py"),
+}
 # The reference shows keys; that is not reading them.
-NOT_READERS = {str(MODEL), "windlass/environment/reference.py"}
+NOT_READERS = {*map(str, MODELS.values()), "windlass/environment/reference.py"}
 READ = re.compile(
     r"^(?P<file>[^:]+):\d+: error: (?:"
     r"Invalid self argument \"(?P<section>\w+)\" to attribute function \"(?P<field>\w+)\""
@@ -37,21 +42,23 @@ CHOSEN_BY = {(section.__name__, "kind") for section in members(model.Check)}
 Key = tuple[str, str]
 
 
+def sections() -> set[type]:
+    """Every table, and those it is derived from."""
+    return {base for _, section in tables() for base in section.__mro__ if base.__module__ in MODELS}
+
+
 def declared() -> set[Key]:
     """Every field, with the class that declares it."""
-    sections = {
-        base for _, section in tables() for base in section.__mro__ if base.__module__ == section.__module__
-    }
     return {
         (section.__name__, field)
-        for section in sections
+        for section in sections()
         for field in getattr(section, "model_fields", {})
         if field in section.__annotations__
     }
 
 
 def marked(source: str, keys: set[Key]) -> str:
-    """The model's source with each of the fields as a property of the same type that nobody may read."""
+    """A model's source with each of its fields as a property of the same type that nobody may read."""
     lines = source.splitlines()
     changes = []
     for section in ast.parse(source).body:
@@ -61,7 +68,7 @@ def marked(source: str, keys: set[Key]) -> str:
                 key = (section.name, field.target.id)
                 if key in keys:
                     changes.append((field.lineno, field.end_lineno or 0, key, ast.unparse(field.annotation)))
-    assert {key for _, _, key, _ in changes} == keys
+    assert changes
     for first, last, (_, name), annotation in sorted(changes, reverse=True):
         lines[first - 1 : last] = [
             "    @property",
@@ -70,16 +77,18 @@ def marked(source: str, keys: set[Key]) -> str:
         ]
     future = next(number for number, line in enumerate(lines) if line.startswith("from __future__"))
     lines.insert(future + 1, "from typing_extensions import deprecated as _deprecated")
-    source = "\n".join([*lines, "class _Nobody: ...", ""])
-    assert "class Section(BaseModel):" in source
-    # With a base the checker does not know, a section would pass for anything, even for nobody.
-    return source.replace("class Section(BaseModel):", "class Section:")
+    return "\n".join([*lines, "class _Nobody: ...", ""])
 
 
 def keys_read(root: Path, keys: set[Key]) -> set[Key]:
     """The fields that code below `root` reads, outside the model and the reference."""
-    copy = root / MODEL
-    copy.write_text(marked(copy.read_text(encoding="utf-8"), keys), encoding="utf-8")
+    for path in MODELS.values():
+        copy = root / path
+        copy.write_text(marked(copy.read_text(encoding="utf-8"), keys), encoding="utf-8")
+    base = (root / BASE).read_text(encoding="utf-8")
+    assert "class Section(BaseModel):" in base
+    # With a base the checker does not know, a section would pass for anything, even for nobody.
+    (root / BASE).write_text(base.replace("class Section(BaseModel):", "class Section:"), encoding="utf-8")
     command = [
         *(sys.executable, "-m", "mypy", "--config-file=", "--cache-dir", str(root / "cache")),
         *("--enable-error-code=deprecated", "--check-untyped-defs", "--explicit-package-bases"),
@@ -100,7 +109,8 @@ def keys_read(root: Path, keys: set[Key]) -> set[Key]:
 
 def declaring(found: re.Match[str]) -> Key:
     """The field that was read, with the class that declares it: it may be read through a subclass."""
-    section = getattr(model, found["section"] or found["section_2"])
+    name = found["section"] or found["section_2"]
+    section = next(each for each in sections() if each.__name__ == name)
     field = found["field"] or found["field_2"]
     owner = next(base for base in section.__mro__ if field in base.__annotations__)
     return owner.__name__, field
@@ -139,10 +149,10 @@ def test_every_key_is_read_by_code(tmp_path: Path) -> None:
     ],
 )
 def test_the_proof_sees_what_is_read_and_nothing_else(tmp_path: Path, code: str, read: set[str]) -> None:
-    (tmp_path / MODEL.parent).mkdir(parents=True)
-    for folder in (MODEL.parent, MODEL.parent.parent):
-        (tmp_path / folder / "__init__.py").write_text("")
-    shutil.copy(ROOT / MODEL, tmp_path / MODEL)
+    for path in (*MODELS.values(), BASE):
+        (tmp_path / path.parent).mkdir(parents=True, exist_ok=True)
+        (tmp_path / path.parent / "__init__.py").write_text("")
+        shutil.copy(ROOT / path, tmp_path / path)
     (tmp_path / "windlass" / "code.py").write_text(
         f"from windlass.environment.model import *\nfrom pathlib import Path\n{code}\n"
     )

@@ -24,6 +24,9 @@ def declared(lock: str) -> list[Requirement]:
     texts = list(pyproject()["project"]["dependencies"])
     if lock != "runtime":
         texts += pyproject()["dependency-groups"]["dev"]
+        texts += [
+            each for extra in pyproject()["project"]["optional-dependencies"].values() for each in extra
+        ]
     return [Requirement(text) for text in texts]
 
 

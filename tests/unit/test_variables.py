@@ -10,6 +10,7 @@ from windlass.environment.environment import Variable
 from windlass.environment.model import VariablesSettings
 from windlass.environment.problems import Problem
 from windlass.environment.variables import Variables, is_secret, load, name_is_secret
+from windlass.secrets.references import Address, Reference
 from windlass.shell import Sensitive, reveal
 
 RULES = VariablesSettings()
@@ -101,7 +102,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
         ("'A B'=1\n", 1, "", "letters, digits"),
         ("É=1\n", 1, "", "letters, digits"),
         ("A=1\nB=2\nA=3\n", 3, "A", "first in line 1"),
-        ("A='one\ntwo'\n\nB=${nope:x}\n", 4, "B", "no known source"),
+        ("A='one\ntwo'\n\nB=${nope:x}\n", 4, "B", "no known provider"),
         ("A=${env:NOPE}\n", 1, "A", "not set"),
         ("A=${file:nope}\n", 1, "A", "No such file"),
         (f"A={'x' * 131072}\n", 1, "A", "131074 bytes"),
@@ -139,9 +140,25 @@ def test_references_are_secret_and_point_to_their_line(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("one\ntwo\n")
     found = loaded(tmp_path, "GREETING=${env:G}\nMOTD=${file:key}\n", G="hello $x")
     assert found.values == {
-        "GREETING": Variable("GREETING", Sensitive("hello $x"), "envs/prod.env:1"),
-        "MOTD": Variable("MOTD", Sensitive("one\ntwo"), "envs/prod.env:2"),
+        "GREETING": Variable("GREETING", Sensitive("hello $x"), "envs/prod.env:1", *kept("env", "G")),
+        "MOTD": Variable("MOTD", Sensitive("one\ntwo"), "envs/prod.env:2", *kept("file", "key")),
     }
+    assert found.notes == ()
+
+
+def kept(provider: str, target: str) -> tuple[Reference, Address]:
+    address = Address(provider, target)
+    return Reference((address,)), address
+
+
+def test_a_value_that_is_not_from_its_first_place_is_noted(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "A=${env:A} ?? ${env:B}\n", B="b")
+    assert values(tmp_path, "A=${env:A} ?? ${variable:C}\nC=c\n") == {"A": "c", "C": "c"}
+    assert found.problems == ()
+    assert found.notes == (
+        "A (envs/prod.env:1) is taken from env:B, since env:A: "
+        "the variable A is not set where Windlass was started",
+    )
 
 
 def test_a_reference_that_is_replaced_need_not_be_reachable(tmp_path: Path) -> None:

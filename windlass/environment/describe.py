@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
-from windlass.environment.model import Allowed, Section
+from windlass.fields import Allowed, Section
 
 _LIMITS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windlass.environment.model import Settings
+from windlass.secrets.references import Address, Reference
 from windlass.shell import Sensitive, Word, reveal
 
 
@@ -18,11 +19,15 @@ class Variable:
         name: its name, `[A-Za-z_][A-Za-z0-9_]*`.
         value: its value; a `Sensitive` when it is secret.
         origin: where it was set, such as `envs/prod.env:12`.
+        reference: what the file says where the value is kept; None for a value that stands in the file.
+        source: the address of the reference that gave the value.
     """
 
     name: str
     value: Word
     origin: str
+    reference: Reference | None = None
+    source: Address | None = None
 
     @property
     def secret(self) -> bool:
@@ -39,12 +44,14 @@ class Environment:
         root: the repository that holds `envs/`.
         settings: the merged and validated TOML files.
         variables: the merged dotenv files, by name.
+        notes: what a person should know of them, such as a secret taken from its second place.
     """
 
     name: str
     root: Path
     settings: Settings
     variables: Mapping[str, Variable]
+    notes: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -37,8 +37,9 @@ def without_variables(root: Path, name: str) -> Environment:
 def variables_of(root: Path, name: str) -> Variables:
     """Return an environment's variables, with the problems of those that cannot be had."""
     pair = _pair(root, name)
-    rules = validation.variable_rules(files.merge(pair[0].data, pair[1].data))
-    return variables.load(root, name, rules, os.environ)
+    merged = files.merge(pair[0].data, pair[1].data)
+    rules, secrets = validation.variable_rules(merged), validation.secrets_settings(merged)
+    return variables.load(root, name, rules, os.environ, secrets)
 
 
 def with_stand_ins(root: Path, name: str) -> Environment | None:

@@ -106,14 +106,15 @@ def load(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> 
     merged = files.merge(pair[0].data, pair[1].data)
     settings, problems = validation.settings_of(pair, merged)
     rules = validation.variable_rules(merged)
-    found = variables.load(root, name, rules, os.environ if process is None else process)
+    secrets = validation.secrets_settings(merged)
+    found = variables.load(root, name, rules, os.environ if process is None else process, secrets)
     problems += [*found.problems, *_name_problems(name), *_default_problems(root, name, pair, settings)]
     problems += validation.store_problems(pair, merged)
     if found.complete:
         problems += validation.header_problems(pair, merged, found.names)
     if problems or settings is None:
         raise InvalidEnvironment(name, problems)
-    return Environment(name, root, settings, found.values)
+    return Environment(name, root, settings, found.values, found.notes)
 
 
 def _stems(root: Path) -> set[str]:

@@ -16,9 +16,10 @@ from typing import Any, Final, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from windlass.environment.describe import allowed, bare, field_type, is_section, literal, members, short
-from windlass.environment.model import Section, Settings
+from windlass.environment.model import Settings
 from windlass.errors import EXIT_CODES
-from windlass.secrets.references import PROVIDERS
+from windlass.fields import Section
+from windlass.secrets.providers.registry import BUILT_IN, built_in
 
 FOLDER: Final = "docs/reference"
 EXAMPLE: Final = """\
@@ -133,7 +134,7 @@ or when `variables.secret` names it. `variables.public` names exceptions from th
 def markdown() -> str:
     """Return the page about the environment files."""
     sections = "\n".join(_section(title, section) for title, section in tables())
-    references = "\n".join(f"| `{each.form}` | {each.description} |" for each in PROVIDERS.values())
+    references = "\n".join(f"| `{each.form}` | {each.description} |" for each in map(built_in, BUILT_IN))
     return f"{_HEAD}\n{_INTRODUCTION}\n{sections}\n{_VARIABLES.format(references=references)}"
 
 

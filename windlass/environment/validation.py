@@ -33,7 +33,8 @@ from windlass.environment.files import (
 )
 from windlass.environment.model import BackupSettings, Settings, VariablesSettings
 from windlass.environment.problems import Problem, nearest
-from windlass.environment.variables import name_is_secret, value_is_secret
+from windlass.secrets.settings import SecretsSettings
+from windlass.secrets.shapes import name_is_secret, value_is_secret
 from windlass.shell import MASK
 
 _SHOWN_LENGTH = 60
@@ -67,6 +68,14 @@ def variable_rules(merged: Table) -> VariablesSettings:
         return VariablesSettings.model_validate(merged.get("variables", {}))
     except ValidationError:
         return VariablesSettings()
+
+
+def secrets_settings(merged: Table) -> SecretsSettings:
+    """Return the `[secrets]` table; the default when it is not valid, which `settings_of` reports."""
+    try:
+        return SecretsSettings.model_validate(merged.get("secrets", {}))
+    except ValidationError:
+        return SecretsSettings()
 
 
 def store_problems(files: tuple[TomlFile, ...], merged: Table) -> Iterator[Problem]:

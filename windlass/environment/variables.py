@@ -2,14 +2,13 @@
 
 `envs/base.env`, then `envs/<name>.env`, then `envs/<name>.local.env`; later ones win. They are dotenv
 files in python-dotenv's grammar without interpolation: `$` means nothing. A value that is a reference
-(`${env:NAME}`, `${file:path}`) stands for a secret kept elsewhere. The variables of the operator's own
-process override nothing: what a release runs with is what the files say.
+(`${env:NAME}`, `${aws:shop/db#password}`) stands for a secret kept elsewhere. The variables of the
+operator's own process override nothing: what a release runs with is what the files say.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,77 +20,16 @@ from dotenv.parser import Binding, parse_stream
 from windlass.environment.environment import Variable
 from windlass.environment.model import VariablesSettings
 from windlass.environment.problems import Problem
-from windlass.secrets.redaction import passwords_in
-from windlass.secrets.references import Context, Failure, InvalidReference, Reference, parse, resolve
+from windlass.secrets.providers.base import Failure
+from windlass.secrets.references import InvalidReference, Reference, parse
+from windlass.secrets.resolving import Cache, Resolution, Resolver
+from windlass.secrets.settings import SecretsSettings
+from windlass.secrets.shapes import may_be_token, name_is_secret, value_is_secret
 from windlass.secrets.writers import entry_fault
 from windlass.shell import Sensitive
 
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-# Also as the end of a word: PGPASSWORD, GITHUBTOKEN.
-_SECRET_ENDINGS: Final = (
-    *("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY"),
-    *("PASSWORDS", "SECRETS", "TOKENS", "CREDENTIAL", "CREDENTIALS"),
-)
-_SECRET_WORDS: Final = frozenset(
-    {"PASS", "CREDS", "DSN", "PRIVATE", "KEY", "KEYS", "PEPPER", "SALT", "CREDENTIAL", "CREDENTIALS"}
-)
-# Secret where nothing but a stage or a number follows: GITHUB_PAT, STRIPE_SK_LIVE, but AUTH_URL is none.
-_SECRET_LAST_WORDS: Final = frozenset({"PAT", "JWT", "AUTH", "SK", "BEARER"})
-_STAGE_WORDS: Final = frozenset(
-    {
-        *("LIVE", "TEST", "PROD", "PRODUCTION", "STAGING", "DEV", "DEVELOPMENT"),
-        *("OLD", "NEW", "PREVIOUS", "CURRENT", "NEXT", "DEFAULT", "BASIC", "VALUE"),
-    }
-)
-# `PWD` alone is the working directory of a shell.
-_SECRET_NAMES: Final = ("*_PWD", "*SECRET_ID", "*CONNECTION_STRING*")
-# A last word that says the value is about a secret and is none.
-_ABOUT_WORDS: Final = frozenset(
-    {
-        *(
-            "ALG",
-            "ALGORITHM",
-            "AGE",
-            "BITS",
-            "BYTES",
-            "COUNT",
-            "DAYS",
-            "ENABLED",
-            "EXPIRES",
-            "EXPIRY",
-            "FILE",
-        ),
-        *(
-            "FORMAT",
-            "HEADER",
-            "HOURS",
-            "ID",
-            "IDS",
-            "ISSUER",
-            "LENGTH",
-            "LIFETIME",
-            "MINUTES",
-            "NAME",
-            "PATH",
-        ),
-        *("PREFIX", "REQUIRED", "ROUNDS", "SECONDS", "SIZE", "TIMEOUT", "TTL", "TYPE", "VERSION"),
-    }
-)
-_PUBLIC_KEYS: Final = frozenset({"PUBLIC", "PUBLISHABLE", "PARTITION", "SORT", "FOREIGN", "PRIMARY"})
 # Values that tell nothing; taken for secrets they would blot out every `true` of the output.
 _TELLS_NOTHING: Final = frozenset({"", "true", "false", "yes", "no", "on", "off", "none", "null", "0", "1"})
-_PEM: Final = re.compile(r"-----BEGIN (?!CERTIFICATE-|PUBLIC KEY-|RSA PUBLIC KEY-)[A-Z0-9 ]+-----")
-# Tokens that say by their first letters who gave them out: GitHub, GitLab, Stripe, Slack.
-_TOKEN: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
-    r"|[sr]k_live_\w{10,}|xox[abeprs]-[\w-]{10,})",
-    re.ASCII,
-)
-# Some of these are meant for browsers, so the environment may name them public: JWTs, AWS ids, Google keys.
-_MAYBE_TOKEN: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]{4,}|A[KS]IA[A-Z0-9]{16}(?![A-Za-z0-9])|AIza[\w-]{30,})",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True)
@@ -103,17 +41,19 @@ class Variables:
         problems: what is wrong in the files; with any, `values` is incomplete.
         names: every name that is set, also those whose value is wrong.
         complete: whether every line could be read, so that `names` holds all of them.
+        notes: what a person should know of values that are there.
     """
 
     values: Mapping[str, Variable]
     problems: tuple[Problem, ...]
     names: frozenset[str]
     complete: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A line `KEY=value` of a file, with what is wrong with it."""
+class Entry:
+    """A line `KEY=value` of a file, with what is wrong with it; `value` is raw and may be a secret."""
 
     name: str
     value: str
@@ -124,6 +64,7 @@ class _Entry:
 
     @property
     def origin(self) -> str:
+        """Where it stands: `envs/prod.env:12`."""
         return f"{self.file}:{self.line}"
 
 
@@ -132,16 +73,24 @@ def file_names(name: str) -> tuple[str, ...]:
     return ("envs/base.env", f"envs/{name}.env", f"envs/{name}.local.env")
 
 
-def load(root: Path, name: str, rules: VariablesSettings, process: Mapping[str, str]) -> Variables:
-    """Read, merge and resolve the variables of an environment; a file that is not there is empty.
+@dataclass(frozen=True)
+class Declared:
+    """What the dotenv files of an environment say, before any secret is fetched.
 
     Args:
-        root: the repository.
-        name: the environment's name.
-        rules: which names are secret and which are not.
-        process: the variables `${env:NAME}` refers to.
+        entries: the line that counts for each name, in the order they are first set.
+        problems: what is wrong in the files.
+        complete: whether every line could be read.
     """
-    entries: list[_Entry] = []
+
+    entries: Mapping[str, Entry]
+    problems: tuple[Problem, ...]
+    complete: bool
+
+
+def declared(root: Path, name: str) -> Declared:
+    """Read and merge the dotenv files of an environment; a file that is not there is empty."""
+    entries: list[Entry] = []
     problems: list[Problem] = []
     for file in file_names(name):
         text, fault = _read(root, file)
@@ -154,9 +103,46 @@ def load(root: Path, name: str, rules: VariablesSettings, process: Mapping[str, 
     problems += [entry.problem for entry in entries if entry.problem is not None]
     problems += _duplicates(entries)
     # Only the last value of a name counts: what it replaces need not be reachable.
-    winners = {entry.name: entry for entry in entries}
-    values, faults = _resolved(winners, rules, Context(root, process))
-    return Variables(values, (*problems, *faults), frozenset(winners), complete)
+    return Declared({entry.name: entry for entry in entries}, tuple(problems), complete)
+
+
+def resolver_of(
+    root: Path,
+    found: Declared,
+    process: Mapping[str, str],
+    settings: SecretsSettings,
+    cache: Cache | None = None,
+) -> Resolver:
+    """Return what resolves the references of an environment."""
+    values = {
+        name: entry.reference or entry.value for name, entry in found.entries.items() if entry.problem is None
+    }
+    return Resolver(root, process, settings, values, cache)
+
+
+def load(
+    root: Path,
+    name: str,
+    rules: VariablesSettings,
+    process: Mapping[str, str],
+    settings: SecretsSettings | None = None,
+    cache: Cache | None = None,
+) -> Variables:
+    """Read, merge and resolve the variables of an environment.
+
+    Args:
+        root: the repository.
+        name: the environment's name.
+        rules: which names are secret and which are not.
+        process: the variables `${env:NAME}` refers to.
+        settings: how the providers are reached.
+        cache: keeps fetched secrets for a while; None: nothing does.
+    """
+    found = declared(root, name)
+    with resolver_of(root, found, process, settings or SecretsSettings(), cache) as resolver:
+        values, faults, notes = _resolved(found.entries, rules, resolver)
+    problems = (*found.problems, *faults)
+    return Variables(values, problems, frozenset(found.entries), found.complete, notes)
 
 
 def is_secret(name: str, value: str, rules: VariablesSettings) -> bool:
@@ -169,32 +155,7 @@ def is_secret(name: str, value: str, rules: VariablesSettings) -> bool:
         return True
     if _matches(name, rules.public) or value.lower() in _TELLS_NOTHING:
         return False
-    return name_is_secret(name) or _MAYBE_TOKEN.search(value) is not None
-
-
-def name_is_secret(name: str) -> bool:
-    """Whether a name says that its value is secret: `DB_PASSWORD`, `API_KEY`, `githubToken`."""
-    upper = name.upper()
-    words = [word.upper() for word in _WORD.findall(name)]
-    if any(fnmatchcase(upper, pattern) for pattern in _SECRET_NAMES):
-        return True
-    if not words or words[-1] in _ABOUT_WORDS:
-        return False
-    if any(_word_is_secret(before, word) for before, word in zip(["", *words], words, strict=False)):
-        return True
-    telling = [word for word in words if not word.isdigit() and word not in _STAGE_WORDS]
-    return bool(telling) and telling[-1] in _SECRET_LAST_WORDS
-
-
-def value_is_secret(value: str) -> bool:
-    """Whether a value says itself that it is secret: a password in a URL, a PEM block, a token."""
-    return bool(passwords_in(value)) or any(each.search(value) for each in (_PEM, _TOKEN))
-
-
-def _word_is_secret(before: str, word: str) -> bool:
-    if word in {"KEY", "KEYS"} and before in _PUBLIC_KEYS:
-        return False
-    return word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)
+    return name_is_secret(name) or may_be_token(value)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -219,9 +180,9 @@ def _read(root: Path, file: str) -> tuple[str, Problem | None]:
     return text, None
 
 
-def _entries(file: str, text: str) -> tuple[list[_Entry], list[Problem]]:
+def _entries(file: str, text: str) -> tuple[list[Entry], list[Problem]]:
     """Return the entries of a file and the lines that are none."""
-    entries: list[_Entry] = []
+    entries: list[Entry] = []
     problems: list[Problem] = []
     for line, binding in _bindings(text):
         if binding.error:
@@ -254,22 +215,22 @@ def _shown(key: str) -> str:
     return key if entry_fault(key, "") == "" else ""
 
 
-def _entry(file: str, line: int, name: str, value: str) -> _Entry:
-    def with_problem(what: str, allowed: str = "", nearest: str = "") -> _Entry:
+def _entry(file: str, line: int, name: str, value: str) -> Entry:
+    def with_problem(what: str, allowed: str = "", nearest: str = "") -> Entry:
         problem = Problem(file, _shown(name), what, line=line, allowed=allowed, nearest=nearest)
-        return _Entry(name, value, file, line, problem=problem)
+        return Entry(name, value, file, line, problem=problem)
 
     if fault := entry_fault(name, value):
         return with_problem(fault)
     try:
-        return _Entry(name, value, file, line, reference=parse(value))
+        return Entry(name, value, file, line, reference=parse(value))
     except InvalidReference as error:
         return with_problem(error.message, error.allowed, error.nearest)
 
 
-def _duplicates(entries: Iterable[_Entry]) -> list[Problem]:
+def _duplicates(entries: Iterable[Entry]) -> list[Problem]:
     """Return the names that one file sets twice: the first value would be dropped in silence."""
-    first: dict[tuple[str, str], _Entry] = {}
+    first: dict[tuple[str, str], Entry] = {}
     problems = []
     for entry in entries:
         before = first.setdefault((entry.file, entry.name), entry)
@@ -280,30 +241,36 @@ def _duplicates(entries: Iterable[_Entry]) -> list[Problem]:
 
 
 def _resolved(
-    entries: Mapping[str, _Entry], rules: VariablesSettings, context: Context
-) -> tuple[dict[str, Variable], list[Problem]]:
-    found = resolve((entry.reference for entry in entries.values() if entry.reference), context)
+    entries: Mapping[str, Entry], rules: VariablesSettings, resolver: Resolver
+) -> tuple[dict[str, Variable], list[Problem], tuple[str, ...]]:
+    right = [entry for entry in entries.values() if entry.problem is None]
+    found = resolver.resolve(entry.reference for entry in right if entry.reference)
     values: dict[str, Variable] = {}
     problems: list[Problem] = []
-    for name, entry in entries.items():
-        if entry.problem is not None:
+    notes: list[str] = []
+    for entry in right:
+        if entry.reference is None:
+            values[entry.name] = Variable(entry.name, _plain(entry, rules), entry.origin)
             continue
-        result = _plain(entry, rules) if entry.reference is None else found[entry.reference]
-        fault = _fault(name, result)
-        if fault:
+        resolution = found[entry.reference]
+        fault = _fault(entry.name, resolution)
+        if fault or isinstance(resolution.value, Failure):
             what = f"{entry.reference}: {fault}"
-            problems.append(Problem(entry.file, name, what, line=entry.line))
-        elif not isinstance(result, Failure):
-            values[name] = Variable(name, result, entry.origin)
-    return values, problems
+            problems.append(Problem(entry.file, entry.name, what, line=entry.line))
+            continue
+        values[entry.name] = Variable(
+            entry.name, resolution.value, entry.origin, entry.reference, resolution.source
+        )
+        if resolution.note:
+            notes.append(f"{entry.name} ({entry.origin}) is {resolution.note}")
+    return values, problems, tuple(notes)
 
 
-def _plain(entry: _Entry, rules: VariablesSettings) -> str | Sensitive:
+def _plain(entry: Entry, rules: VariablesSettings) -> str | Sensitive:
     return Sensitive(entry.value) if is_secret(entry.name, entry.value, rules) else entry.value
 
 
-def _fault(name: str, result: str | Sensitive | Failure) -> str:
-    if isinstance(result, Failure):
-        return result.reason
-    # A plain value was checked when its line was read.
-    return entry_fault(name, result.reveal()) if isinstance(result, Sensitive) else ""
+def _fault(name: str, resolution: Resolution) -> str:
+    if isinstance(resolution.value, Failure):
+        return str(resolution.value)
+    return entry_fault(name, resolution.value.reveal())

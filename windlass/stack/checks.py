@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from windlass.environment.environment import Environment
-from windlass.environment.model import Settings, Severity
-from windlass.environment.variables import is_secret, value_is_secret
+from windlass.environment.model import Settings
+from windlass.environment.variables import is_secret
+from windlass.fields import Severity
+from windlass.secrets.shapes import value_is_secret
 from windlass.stack.model import Attachment, Bind, Service, Stack
 from windlass.stack.reading import missing_hint
 from windlass.stack.texts import LITERAL_PREFIX, SECRET_PREFIX, SecretText, secret_texts

@@ -1,0 +1,135 @@
+"""Secrets in files, one each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from windlass.errors import ConfigurationError
+from windlass.secrets.providers.base import (
+    Client,
+    Context,
+    Failure,
+    Provider,
+    ProviderError,
+    Resolved,
+    Version,
+    Written,
+)
+from windlass.secrets.providers.process import NAME
+from windlass.shell import Sensitive
+
+# More than the system allows in a variable: enough to say so without reading an endless file.
+_READ_LIMIT: Final = 1 << 18
+_MODE: Final = 0o600
+
+
+def _fault(target: str) -> str:
+    return "the path has spaces around it" if target != target.strip() else ""
+
+
+class FileClient(Client):
+    """Reads and writes files of the operator's machine.
+
+    Args:
+        root: where relative paths start.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def provider_name(self) -> str:
+        """The provider in words."""
+        return "files"
+
+    def fetch(self, targets: Sequence[str]) -> dict[str, Resolved]:
+        """Read each file."""
+        return {target: self._read(target) for target in targets}
+
+    def _read(self, target: str) -> Resolved:
+        try:
+            with self._path(target).open("rb") as file:
+                data = file.read(_READ_LIMIT)
+        except FileNotFoundError as error:
+            return Failure(f"the file {target} cannot be read: {error.strerror}", missing=True)
+        except OSError as error:
+            return Failure(f"the file {target} cannot be read: {error.strerror or error}")
+        except RuntimeError:
+            return Failure(f"the home directory in {target} is not known")
+        try:
+            # Editors and `echo` end a file with a newline that is no part of the secret.
+            return Sensitive(data.decode().removesuffix("\n"))
+        except UnicodeDecodeError:
+            return Failure(f"the file {target} is not UTF-8 text")
+
+    def _path(self, target: str) -> Path:
+        return self._root / Path(target).expanduser()
+
+    def write(self, values: Mapping[str, Sensitive]) -> dict[str, Written]:
+        """Write each file whole or not at all, readable by its owner only."""
+        return {target: self._write(target, value) for target, value in values.items()}
+
+    def _write(self, target: str, value: Sensitive) -> Written:
+        try:
+            write_private(self._path(target), value.reveal().encode() + b"\n")
+        except UnicodeEncodeError:
+            return Failure("the value is not valid Unicode")
+        except OSError as error:
+            return Failure(f"the file {target} cannot be written: {error.strerror or error}")
+        except RuntimeError:
+            return Failure(f"the home directory in {target} is not known")
+        return Version("", stages=("current",))
+
+    def members(self, scope: str) -> dict[str, str]:
+        """Return the files of a folder whose names are names of variables."""
+        try:
+            entries = sorted(self._path(scope).iterdir())
+        except (OSError, RuntimeError) as error:
+            raise ProviderError(f"The folder {scope} cannot be listed: {error}.") from None
+        return {each.name: self.member(scope, each.name) for each in entries if NAME.fullmatch(each.name)}
+
+    def member(self, scope: str, name: str) -> str:
+        """Return the file of a variable in a folder."""
+        if NAME.fullmatch(name) is None:
+            raise ConfigurationError(f"{name!r} is no name of a variable.")
+        return f"{scope.rstrip('/')}/{name}"
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, mode 0600, and its missing folders, mode 0700.
+
+    Raises:
+        OSError: it cannot be written; what was there stays as it was.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A link is written through: it says where the owner wants the file to be.
+    path = path.resolve()
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, _MODE)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _connect(context: Context) -> Client:
+    return FileClient(context.root)
+
+
+PROVIDER: Final = Provider(
+    "file",
+    "${file:path}",
+    "The content of a UTF-8 file, byte for byte, less one final newline. "
+    "The path is relative to the repository, absolute, or begins with `~`.",
+    _fault,
+    _connect,
+)
