@@ -98,6 +98,30 @@ def test_the_longest_value_wins() -> None:
     assert Redactor(["token", "token-of-prod"]).redact("token-of-prod token") == f"{MASK} {MASK}"
 
 
+def test_of_secrets_that_overlap_nothing_is_left() -> None:
+    redactor = Redactor(["first-secret-abc", "secret-abc-second"])
+    assert redactor.redact("<first-secret-abc-second>") == f"<{MASK}>"
+    stream = redactor.stream()
+    shown = [stream.feed(b"%c" % byte) for byte in b"<first-secret-abc-second>"]
+    assert b"".join([*shown, stream.flush()]).decode() == f"<{MASK}>"
+
+
+@given(st.lists(st.text(alphabet="abc", min_size=4, max_size=9), min_size=1, max_size=4), st.data())
+@settings(max_examples=400)
+def test_not_one_byte_of_a_secret_is_left(values: list[str], data: st.DataObject) -> None:
+    text = data.draw(st.text(alphabet="abc", max_size=40))
+    parts = Redactor(values).redact(text).split(MASK)
+    # Lengths alone: what is shown must be what no secret covers.
+    hidden = {
+        at
+        for each in values
+        for at in range(len(text))
+        if text.startswith(each, at)
+        for at in range(at, at + len(each))
+    }
+    assert "".join(parts) == "".join(char for at, char in enumerate(text) if at not in hidden)
+
+
 def test_lines_of_a_multi_line_value_are_found_alone() -> None:
     redacted = Redactor([PEM]).redact("  MIIEvQIBADANBgkq\r\nhkiG9w0BAQEFAASC\r\n")
     assert redacted == f"  {MASK}\r\n{MASK}\r\n"
