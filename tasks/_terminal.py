@@ -32,6 +32,8 @@ _STYLES = {"started": "cyan", "done": "green", "failed": "bold red", "skipped": 
 _LEVELS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 _redactors: list[Redactor] = []
 _results: list[int] = []
+# The one the task made, which what happens before a task's own work is told through.
+_terminals: list[Terminal] = []
 _WIDE = 200
 # Whole escape sequences (CSI; OSC up to its end; others of two characters), then single characters: all
 # of C0 and C1 but tab and newline.
@@ -96,7 +98,7 @@ class Terminal:
         self._out = Console(file=_file(self._stdout), highlight=False, soft_wrap=True, width=width)
         self._err = Console(file=_file(self._stderr), highlight=False, soft_wrap=True)
         self._progress: dict[str, int] = {}
-        self._last: tuple[Text, str] | None = None
+        _terminals.append(self)
 
     def emit(self, event: Event) -> None:
         """Render one event; give this method to the engine."""
@@ -231,8 +233,11 @@ def open_hosts(name: str | None) -> Environment:
 
 
 def opened(environment: Environment) -> Environment:
-    """Remember an environment's secrets, for `redact_opened`, and return it."""
-    redactor_of(environment)
+    """Remember an environment's secrets, for `redact_opened`, tell its notes, and return it."""
+    redact = redactor_of(environment).redact
+    terminal = _terminals[-1] if _terminals else Terminal()
+    for note in environment.notes:
+        terminal.emit(Notice("warning", redact(note)))
     return environment
 
 

@@ -1,12 +1,14 @@
 """How tasks speak: a closed output ends no work, and what comes from elsewhere controls no terminal."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from tasks import namespace
 from tasks._terminal import Terminal, harmless
-from tests.unit.test_tasks import python
+from tests.unit.test_tasks import python, run
 from windlass.events import Notice, Output
 
 
@@ -127,3 +129,19 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None
         cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_secret_that_is_not_from_its_first_place_is_told(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "prod.toml").write_text('app = "shop"\n[hosts.here]\ntransport = "local"\n')
+    (tmp_path / "envs" / "prod.env").write_text("A=${env:NOT_THERE} ?? ${file:key}\n")
+    (tmp_path / "key").write_text("the-secret")
+    monkeypatch.chdir(tmp_path)
+    assert run("env.show", *(["--json"] if as_json else []), collection=namespace) == 0
+    said = capsys.readouterr()
+    text = json.loads(said.err)["text"] if as_json else said.err
+    assert "A (envs/prod.env:1) is taken from file:key, since env:NOT_THERE: the variable" in text
+    assert "the-secret" not in said.out + said.err
