@@ -96,6 +96,29 @@ class StackChecks(Section):
     )
 
 
+class EnvFileSettings(Section):
+    """A file of variables the Compose project names, made from `envs/*.env` at each deploy.
+
+    It need not be in the repository, and nothing is written there. A file of that name is not read.
+    """
+
+    variables: list[str] = Field([], description="Names, with `*`, of the variables it holds.")
+    renamed: dict[VariableName, VariableName] = Field(
+        {},
+        description=(
+            "Further names in the file, each with the variable whose value it has, such as "
+            '`DATABASE_URL = "INNGEST_DATABASE_URL"`.'
+        ),
+    )
+    format: Literal["dotenv", "compose", "docker", "shell"] = Field(
+        "dotenv",
+        description=(
+            "How it is written where a service mounts it and reads it itself: as python-dotenv, Compose, "
+            "`docker run` or a shell reads it. What an `env_file:` names is always read by Compose."
+        ),
+    )
+
+
 class StackSettings(Section):
     """The user's Compose project."""
 
@@ -107,6 +130,13 @@ class StackSettings(Section):
     profiles: list[Argument] = Field([], description="Compose profiles to enable.")
     public_services: list[Argument] = Field(
         [], description="Services that may publish ports on all interfaces, such as the edge."
+    )
+    env_files: dict[FilledLine, EnvFileSettings] = Field(
+        {},
+        description=(
+            "Files of variables to generate, by their path relative to the repository, for `env_file:`, "
+            "a mount or a secret of the Compose project."
+        ),
     )
     checks: StackChecks = Field(StackChecks(), description="How severe each finding is.")
 

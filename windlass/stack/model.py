@@ -134,6 +134,21 @@ class Service:
 
 
 @dataclass(frozen=True)
+class GeneratedFile:
+    """A file of variables that is made from the environment and is not in the repository.
+
+    Args:
+        key: its path as the environment file names it.
+        names: name in the file to variable of the environment, in order.
+        format: which reader it is for, where a service reads it itself.
+    """
+
+    key: str
+    names: Mapping[str, str]
+    format: Literal["dotenv", "compose", "docker", "shell"] = "dotenv"
+
+
+@dataclass(frozen=True)
 class Stack:
     """A Compose project.
 
@@ -147,6 +162,7 @@ class Stack:
         attachments: the top-level secrets and configs.
         missing: variables nothing sets, without a default.
         literals: secrets that stand in the project itself (its own `env_file:`), by placeholder name.
+        generated: files of variables made from the environment, by absolute path.
     """
 
     name: str
@@ -157,3 +173,4 @@ class Stack:
     attachments: tuple[Attachment, ...] = ()
     missing: tuple[Missing, ...] = ()
     literals: Mapping[str, Sensitive] = field(default_factory=dict)
+    generated: Mapping[str, GeneratedFile] = field(default_factory=dict)

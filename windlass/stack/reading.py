@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets as random
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from windlass.environment.environment import Environment
 from windlass.environment.variables import is_secret
 from windlass.errors import ConfigurationError
 from windlass.shell import Sensitive, reveal
-from windlass.stack import compose
+from windlass.stack import compose, generating
 from windlass.stack.model import Missing, Stack
 from windlass.stack.services import attachments_of, services_of
 from windlass.stack.texts import LITERAL_PREFIX, SecretRef, SecretText, Sentinels, convert
@@ -57,10 +58,33 @@ class _Reader:
         self._directory = self._files[0].parent
         self._sentinels = Sentinels(random.token_hex(8))
         self._variables = stand_ins(environment, self._sentinels)
+        self._generated = generating.generated_files(environment, self._root)
 
     def stack(self) -> Stack:
         """Read, and turn what Compose printed into a stack."""
         self._require_files()
+        if not self._generated:
+            return self._read()
+        with tempfile.TemporaryDirectory(prefix="windlass-") as folder:
+            self._put_generated(Path(folder))
+            return self._read()
+
+    def _put_generated(self, folder: Path) -> None:
+        """Let Compose read generated files from a folder of our own; the repository stays as it is."""
+        # Not interpolated, Compose names the env files of each service and reads none of them.
+        said = compose.run(
+            (*self._words(), "config", "--no-interpolate", "--format", "json"),
+            self._process_environment(),
+            self._directory,
+        )
+        if said.code != 0:
+            raise compose.invalid(self._names, said, self._sentinels.readable, ())
+        places = generating.put(self._generated, self._variables, folder)
+        override = folder / "override.yaml"
+        override.write_text(generating.override(json.loads(said.stdout), places, self._root))
+        self._files.append(override)
+
+    def _read(self) -> Stack:
         said = self._config()
         raw = json.loads(said.stdout.replace("$$", "$"))
         model: dict[str, Any] = convert(raw, self._sentinels.parse)
@@ -75,10 +99,11 @@ class _Reader:
             root=self._root,
             directory=self._directory,
             model=model,
-            services=services_of(model, self._root),
-            attachments=attachments_of(model, self._environment.variables),
+            services=services_of(model, self._root, self._generated),
+            attachments=attachments_of(model, self._environment.variables, self._generated),
             missing=self._missing(compose.unset_names(said.stderr)),
             literals=literals,
+            generated=self._generated,
         )
 
     @property

@@ -23,6 +23,7 @@ from windlass.stack.files import (
     ship_directory,
     ship_file,
 )
+from windlass.stack.generating import content
 from windlass.stack.model import Bind, Service, Stack
 from windlass.stack.services import bind as bind_of
 from windlass.stack.texts import SECRET_PREFIX, exact, secret_texts, template
@@ -227,7 +228,7 @@ class _Rendering:
     def _attachment(self, kind: str, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         kept = {"name": raw["name"]} if raw.get("name") else {}
         if raw.get("file"):
-            return {**kept, "file": self._ship(ship_file(Path(str(raw["file"])), self._digest))}
+            return {**kept, "file": self._ship(self._file(Path(str(raw["file"]))))}
         if raw.get("environment"):
             variable = self._environment.variables.get(str(raw["environment"]))
             if variable is None:
@@ -244,7 +245,7 @@ class _Rendering:
     def _mount(self, name: str, raw: dict[str, Any]) -> dict[str, Any]:
         if raw.get("type") != "bind":
             return raw
-        found = bind_of(raw, self._stack.root)
+        found = bind_of(raw, self._stack.root, self._stack.generated)
         if not found.inside:
             if not found.source.startswith(("/var/run/", "/run/", "/etc/", "/proc", "/sys", "/dev")):
                 self.notes.append(
@@ -268,7 +269,7 @@ class _Rendering:
                 self.notes.append(
                     f"{name}: {found.target} is sent with each release; what is written to it is not kept."
                 )
-            return self._ship(ship_file(source, self._digest))
+            return self._ship(self._file(source))
         if found.kind == "absent":
             raise ConfigurationError(f"The service {name} mounts {source}, which does not exist.")
         folder, files = ship_directory(source, self._digest)
@@ -277,6 +278,12 @@ class _Rendering:
         if not files:
             self.directories.append(path)
         return path
+
+    def _file(self, path: Path) -> ShippedFile:
+        """Return a file of the project, or the one that is generated in its place."""
+        if (made := self._stack.generated.get(str(path))) is None:
+            return ship_file(path, self._digest)
+        return ship_content(path.name, content(made, self._environment), self._digest)
 
     def _relative(self, found: Bind) -> str:
         source, root = Path(found.source), self._stack.root

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,14 @@ def seconds(text: object, default: float) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in found) if found else default
 
 
-def services_of(model: Mapping[str, Any], root: Path) -> dict[str, Service]:
-    """Return the services of a converted model; `root` is the repository."""
+def services_of(model: Mapping[str, Any], root: Path, generated: Collection[str] = ()) -> dict[str, Service]:
+    """Return the services of a converted model.
+
+    Args:
+        model: the model.
+        root: the repository.
+        generated: absolute paths of files that count as there though they are made at a deploy.
+    """
     raw: Mapping[str, Any] = model.get("services") or {}
     awaited = {
         name
@@ -35,10 +41,12 @@ def services_of(model: Mapping[str, Any], root: Path) -> dict[str, Service]:
         for name, how in (each.get("depends_on") or {}).items()
         if how.get("condition") == "service_completed_successfully"
     }
-    return {name: _service(name, each, root, awaited) for name, each in sorted(raw.items())}
+    return {name: _service(name, each, root, awaited, generated) for name, each in sorted(raw.items())}
 
 
-def _service(name: str, raw: Mapping[str, Any], root: Path, awaited: set[str]) -> Service:
+def _service(
+    name: str, raw: Mapping[str, Any], root: Path, awaited: set[str], generated: Collection[str]
+) -> Service:
     deploy = raw.get("deploy") or {}
     restart = str(raw.get("restart") or "")
     labels = raw.get("labels") or {}
@@ -54,7 +62,9 @@ def _service(name: str, raw: Mapping[str, Any], root: Path, awaited: set[str]) -
         depends_on={other: how.get("condition", "") for other, how in (raw.get("depends_on") or {}).items()},
         one_shot=runs_once or str(labels.get(ONE_SHOT_LABEL, "")).lower() == "true",
         stop_grace_period=seconds(raw.get("stop_grace_period"), 10.0),
-        binds=tuple(bind(each, root) for each in raw.get("volumes") or () if each.get("type") == "bind"),
+        binds=tuple(
+            bind(each, root, generated) for each in raw.get("volumes") or () if each.get("type") == "bind"
+        ),
         secrets=_sources(raw.get("secrets")),
         configs=_sources(raw.get("configs")),
         container_name=str(raw["container_name"]) if raw.get("container_name") else None,
@@ -74,15 +84,21 @@ def _sources(raw: Iterable[Mapping[str, Any]] | None) -> tuple[str, ...]:
     return tuple(sorted({str(each["source"]) for each in raw or ()}))
 
 
-def bind(raw: Mapping[str, Any], root: Path) -> Bind:
-    """Return a bind mount, with what lies at its source on this machine."""
+def bind(raw: Mapping[str, Any], root: Path, generated: Collection[str] = ()) -> Bind:
+    """Return a bind mount, with what lies at its source on this machine, or is generated for it."""
     source = Path(str(raw["source"]))
     inside = source.is_relative_to(root) or source.resolve().is_relative_to(root.resolve())
     return Bind(
         source=str(source),
         target=str(raw["target"]),
         read_only=bool(raw.get("read_only")),
-        kind="file" if source.is_file() else "directory" if source.is_dir() else "absent",
+        kind=(
+            "file"
+            if source.is_file() or str(source) in generated
+            else "directory"
+            if source.is_dir()
+            else "absent"
+        ),
         inside=inside,
         holds=_count_files(source) if inside and source.is_dir() else 0,
         create=bool((raw.get("bind") or {}).get("create_host_path")),
@@ -94,20 +110,30 @@ def _count_files(directory: Path) -> int:
     return sum(1 for _ in itertools.islice(files, COUNTED_FILES))
 
 
-def attachments_of(model: Mapping[str, Any], variables: Iterable[str]) -> tuple[Attachment, ...]:
-    """Return the top-level secrets and configs; `variables` are the names the environment sets."""
+def attachments_of(
+    model: Mapping[str, Any], variables: Iterable[str], generated: Collection[str] = ()
+) -> tuple[Attachment, ...]:
+    """Return the top-level secrets and configs.
+
+    Args:
+        model: the model.
+        variables: the names the environment sets.
+        generated: absolute paths of files that count as there though they are made at a deploy.
+    """
     known = set(variables)
     return tuple(
-        _attachment(kind, name, raw or {}, known)
+        _attachment(kind, name, raw or {}, known, generated)
         for kind, key in (("secret", "secrets"), ("config", "configs"))
         for name, raw in sorted((model.get(key) or {}).items())
     )
 
 
-def _attachment(kind: Any, name: str, raw: Mapping[str, Any], variables: set[str]) -> Attachment:
+def _attachment(
+    kind: Any, name: str, raw: Mapping[str, Any], variables: set[str], generated: Collection[str]
+) -> Attachment:
     if raw.get("file"):
         path = str(raw["file"])
-        return Attachment(kind, name, "file", path, Path(path).is_file())
+        return Attachment(kind, name, "file", path, path in generated or Path(path).is_file())
     if raw.get("environment"):
         return Attachment(kind, name, "environment", str(raw["environment"]), raw["environment"] in variables)
     if "content" in raw:

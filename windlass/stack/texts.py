@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from windlass.errors import ConfigurationError
+from windlass.secrets.writers import compose_text
 from windlass.shell import MASK
 
 SECRET_PREFIX: Final = "WINDLASS_SECRET_"  # noqa: S105  a prefix of names
@@ -55,8 +56,8 @@ def exact(text: Scalar, values: Mapping[str, str]) -> str:
 def template(text: Scalar) -> str:
     """Return the text as Compose must read it: `$` doubled where literal, `${NAME}` for a secret."""
     if isinstance(text, str):
-        return text.replace("$", "$$")
-    return "".join(p.replace("$", "$$") if isinstance(p, str) else f"${{{p.name}}}" for p in text.parts)
+        return compose_text(text)
+    return "".join(compose_text(p) if isinstance(p, str) else f"${{{p.name}}}" for p in text.parts)
 
 
 @dataclass(frozen=True)
