@@ -55,6 +55,26 @@ def test_another_configuration_is_said():
     )
 
 
+def test_what_changed_is_said_by_name():
+    old = meta(
+        "r1", parts={"api": {"secret KEY": "1", "variable A": "2", "mount /x": "3", "variable B": "4"}}
+    )
+    parts = {"api": {"secret KEY": "9", "variable A": "2", "secret NEW": "5", "variable B": "8"}}
+    host = facts(containers=[API, DB], current="r1", releases={"r1": old})
+    new = meta("r1", hashes={"api": "other", "db": "h-db"}, parts=parts)
+    api, db = changes(new, host)
+    assert api.reason == "mount /x removed, secret KEY changed, secret NEW added, variable B changed"
+    assert db == Change("db", "unchanged")
+    moved = meta("r2", hashes={"api": "other", "db": "h-db"}, parts=parts)
+    assert changes(moved, host)[0].reason.startswith("image shop-api:r1 → shop-api:r2, mount /x removed, ")
+
+
+def test_a_release_of_an_older_windlass_is_compared_as_a_whole():
+    host = facts("r1", containers=[API, DB], current="r1")
+    new = meta("r1", hashes={"api": "other", "db": "h-db"}, parts={"api": {"secret KEY": "9"}})
+    assert changes(new, host)[0].reason == "configuration, variables or mounted files"
+
+
 def test_a_container_that_stopped_is_created():
     stopped = container("api", config="h-r1", image="shop-api:r1", status="exited")
     assert changes(meta("r1"), facts(containers=[stopped, DB]))[0].kind == "create"

@@ -197,6 +197,58 @@ def test_what_a_killed_stage_left_is_removed(place, docker):
     assert not left.exists()
 
 
+@pytest.mark.parametrize("kind", ["stage", "begin"])
+def test_modes_are_set_again_and_half_a_key_goes(place, docker, kind):
+    directory, token = place
+    root = Path(directory)
+    old = root / "releases" / "r1"
+    old.mkdir(parents=True)
+    private = [root / "key", *(old / name for name in ("stack.json", "secrets.env", "meta.json"))]
+    for path in private:
+        path.write_text("x")
+        path.chmod(0o666)
+    (root / "releases").chmod(0o777)
+    (root / ".key.new").write_text(KEY)
+    left = root / "releases" / ".staging.abc123"
+    left.mkdir()
+    job = work(directory, token=token, release="r2")
+    payload = archive(**{"release/stack.json": "{}"})
+    if kind == "stage":
+        HERE.run(staged(job, payload), payload=payload)
+    else:
+        HERE.run(scripts.begin(job))
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+    assert (root / "releases").stat().st_mode & 0o777 == 0o700
+    assert not (root / ".key.new").exists()
+    assert not left.exists()
+
+
+def test_a_mounted_file_is_made_again_what_its_folder_is_named_after(place, docker):
+    directory, token = place
+    root = Path(directory)
+    names = ("files/abc/etc/app.conf", f"files/abc/{HOSTILE}", "files/abc/.hidden/deep/x")
+    payload = archive(**dict.fromkeys(names, "as sent"), **{"release/stack.json": "{}"})
+    job = work(directory, token=token, release="r2")
+    HERE.run(staged(job, payload, files=["abc"]), payload=payload)
+    untouched = (root / names[0]).stat().st_ino
+    folder = (root / "files" / "abc").stat().st_ino
+    HERE.run(staged(job, payload, files=["abc"]), payload=payload)
+    assert (root / names[0]).stat().st_ino == untouched, "what is as it should be is left alone"
+    (root / names[0]).write_text("changed")
+    (root / names[1]).chmod(0o666)
+    (root / names[2]).unlink()
+    with (root / names[0]).open() as mounted:
+        HERE.run(staged(job, payload, files=["abc"]), payload=payload)
+        assert mounted.read() == "changed", "who has it open keeps what it has: it was replaced whole"
+    for name in names:
+        assert (root / name).read_text() == "as sent"
+        assert (root / name).stat().st_mode & 0o777 == 0o600
+    assert (root / "files" / "abc").stat().st_ino == folder, "a container that mounts the folder keeps it"
+    assert sorted(
+        str(each.relative_to(root)) for each in root.glob("files/**/*") if each.is_file()
+    ) == sorted(names)
+
+
 @pytest.mark.parametrize("script", ["stage", "begin"])
 def test_a_stale_plan_is_refused(place, docker, script):
     directory, token = place

@@ -34,6 +34,7 @@ class Meta:
         one_shots: services that do their work and end.
         who: `user@machine` that made it.
         version: the Windlass that made it.
+        parts: of each service, a keyed digest of every variable, secret and mount, by what it is.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Meta:
     who: str
     version: str
     built: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

@@ -10,6 +10,7 @@ from windlass.environment.environment import Environment
 from windlass.errors import PreflightFailed
 from windlass.release.facts import Facts
 from windlass.release.ledger import Meta
+from windlass.stack.parts import differences
 
 OLDEST_COMPOSE = (2, 24, 4)  # the first with `!override`; older ones lack options used here
 UNLESS_BUILT = "unless the build makes another image"
@@ -23,7 +24,7 @@ class Change:
     Args:
         service: the service.
         kind: what happens to it.
-        reason: why, such as `image sample-api:1 → sample-api:2`.
+        reason: why, such as `image sample-api:1 → sample-api:2` or `secret API_KEY changed`.
     """
 
     service: str
@@ -89,7 +90,7 @@ def changes(meta: Meta, facts: Facts, *, builds: bool = False) -> tuple[Change, 
     """
     running = facts.running()
     images = {state.service: state.image for state in facts.containers}
-    found = [_change(service, meta, running, images) for service in meta.hashes]
+    found = [_change(service, meta, facts, images) for service in meta.hashes]
     if builds:
         found = [
             Change(each.service, each.kind, UNLESS_BUILT)
@@ -101,17 +102,26 @@ def changes(meta: Meta, facts: Facts, *, builds: bool = False) -> tuple[Change, 
     return (*found, *(Change(service, "remove", "no longer in the Compose files") for service in gone))
 
 
-def _change(service: str, meta: Meta, running: Mapping[str, str], images: Mapping[str, str]) -> Change:
+def _change(service: str, meta: Meta, facts: Facts, images: Mapping[str, str]) -> Change:
+    running = facts.running()
     if service in meta.one_shots:
         return Change(service, "recreate" if service in images else "create", "runs once")
     if service not in running:
         return Change(service, "create", "does not run yet")
     was, will = images.get(service, ""), meta.images.get(service, "")
-    if was != will:
-        return Change(service, "recreate", f"image {was} → {will}")
-    if running[service] != meta.hashes[service]:
-        return Change(service, "recreate", "configuration, variables or mounted files")
-    return Change(service, "unchanged")
+    new_image = (f"image {was} → {will}",) if was != will else ()
+    if running[service] == meta.hashes[service] and not new_image:
+        return Change(service, "unchanged")
+    reasons = (*new_image, *_reasons(service, meta, facts)) or ("configuration, variables or mounted files",)
+    return Change(service, "recreate", ", ".join(reasons))
+
+
+def _reasons(service: str, meta: Meta, facts: Facts) -> tuple[str, ...]:
+    """Return what differs from the release whose definition runs, by name; nothing where none is known."""
+    before = facts.releases.get(facts.release_of(service))
+    if before is None or not before.parts.get(service):
+        return ()
+    return differences(before.parts[service], meta.parts.get(service, {}))
 
 
 def preflight(environment: Environment, facts: Iterable[Facts], *, take_over: bool = False) -> None:

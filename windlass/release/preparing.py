@@ -141,6 +141,7 @@ def _meta(environment: Environment, candidate: Candidate, rendered: RenderedStac
         commit=candidate.commit,
         images=dict(candidate.references),
         hashes=dict(rendered.hashes),
+        parts={name: dict(each) for name, each in rendered.parts.items()},
         replicas={name: service.replicas for name, service in services.items()},
         one_shots=tuple(sorted(name for name, service in services.items() if service.one_shot)),
         built=tuple(sorted({candidate.references[name] for name, each in services.items() if each.build})),

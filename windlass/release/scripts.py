@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from windlass.engines import compose as engine
 from windlass.environment.model import DeploySettings, MigrateSettings
-from windlass.release.layout import MIGRATE_LOG, SECRETS_FILE, STACK_FILE, Layout
+from windlass.release.layout import META_FILE, MIGRATE_LOG, SECRETS_FILE, STACK_FILE, Layout
 from windlass.release.ledger import Meta, journal_line
 from windlass.release.lock import WORK_WAIT_SECONDS, guard_lines
 from windlass.shell import Command, Script, quote
@@ -92,8 +93,7 @@ def stage(
         _expect_current(current),
         work.note("begin", "started"),
         *([] if not key else [_write_key(key)]),
-        # Whoever was switched off here left secrets behind; with both locks held nobody else is at it.
-        'rm -rf "$dir"/releases/.staging.*',
+        *_without_leftovers(),
         'staging=$(mktemp -d "$dir/releases/.staging.XXXXXX")',
         "trap 'rm -rf \"$staging\"' EXIT",
         'cat >"$staging/payload.tar"',
@@ -102,7 +102,8 @@ def stage(
         " { echo 'the files did not arrive whole' >&2; exit 1; }",
         'mkdir "$staging/content"',
         'tar -xpf "$staging/payload.tar" -C "$staging/content"',
-        *(_move_in(f"files/{name}") for name in files),
+        *(_PUT if files else ()),
+        *(f"put {quote(f'files/{name}')}" for name in files),
         # A container's user is not known here; nobody else reaches below `shared`, which is closed.
         *(f"mkdir -p -m 0777 {quote(path)}" for path in directories),
         f"rm -rf {quote(target)}",
@@ -118,9 +119,44 @@ def patience(settings: DeploySettings) -> float:
     return max(WORK_WAIT_SECONDS, settings.up_timeout + 60)
 
 
-def _move_in(name: str) -> str:
-    """Move a content-addressed folder into place whole, unless it is there already."""
-    return f'[ -e "$dir/{name}" ] || mv -T "$staging/content/{name}" "$dir/{name}"'
+def _without_leftovers() -> list[str]:
+    """Remove what a script that was killed left of secrets; with both locks held nobody else is at it."""
+    return [
+        'rm -rf "$dir"/releases/.staging.*',
+        'rm -f "$dir/.key.new"',
+        # Whatever a person or a restored backup made of them, these are for this user alone.
+        'for path in "$dir/releases" "$dir/files" "$dir/shared"; do'
+        ' [ ! -O "$path" ] || chmod 700 "$path"; done',
+        f'for path in "$dir"/key "$dir"/releases/*/{{{STACK_FILE},{SECRETS_FILE},{META_FILE}}}; do'
+        ' [ ! -O "$path" ] || chmod 600 "$path"; done',
+    ]
+
+
+# `put files/<digest>` moves a folder into place whole. Where it is there already, its content and modes are
+# made to be those it was named after, file by file: whoever has it mounted sees no empty folder meanwhile.
+_PUT: Final = (
+    'sum_of() { tar -C "$1" --sort=name --mtime=@0 --owner=0 --group=0 -cf - . | sha256sum; }',
+    "put() {",
+    '  local from="$staging/content/$1" to="$dir/$1" path',
+    '  if [ ! -e "$to" ]; then mv -T "$from" "$to"; return; fi',
+    '  [ "$(sum_of "$from")" != "$(sum_of "$to" 2>/dev/null)" ] || return 0',
+    '  chmod u+rwx "$to"',
+    "  shopt -s globstar dotglob nullglob",
+    '  for path in "$from"/**; do',
+    '    path=${path#"$from"/}',
+    '    [ -n "$path" ] || continue',
+    '    if [ -d "$from/$path" ]; then',
+    '      [ -d "$to/$path" ] || { rm -f "$to/$path"; mkdir "$to/$path"; }',
+    '      chmod --reference="$from/$path" "$to/$path"',
+    "    else",
+    '      [ ! -d "$to/$path" ] || rm -rf "$to/$path"',
+    '      cp -p --remove-destination "$from/$path" "$to/.windlass.new"',
+    '      mv -f -T "$to/.windlass.new" "$to/$path"',
+    "    fi",
+    "  done",
+    '  chmod --reference="$from" "$to"',
+    "}",
+)
 
 
 def _write_key(key: str) -> str:
@@ -154,7 +190,8 @@ STALE = 76
 def begin(work: Work, current: str | None = None) -> Script:
     """Return the script that begins a rollback: nothing to stage, the release is there."""
     lines = [] if current is None else [_expect_current(current)]
-    return work.guarded("begin the rollback", *lines, work.note("begin", "started"), timeout=60)
+    note = work.note("begin", "started")
+    return work.guarded("begin the rollback", *lines, note, *_without_leftovers(), timeout=60)
 
 
 def pull(references: Sequence[str], timeout: float) -> Script:

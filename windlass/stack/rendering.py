@@ -25,6 +25,7 @@ from windlass.stack.files import (
 )
 from windlass.stack.generating import content
 from windlass.stack.model import Bind, Service, Stack
+from windlass.stack.parts import parts_of
 from windlass.stack.services import bind as bind_of
 from windlass.stack.texts import SECRET_PREFIX, exact, secret_texts, template
 
@@ -50,6 +51,7 @@ class RenderedStack:
             its secrets or its files do.
         notes: what differs from the user's own files and why, for the plan.
         services: the services, by name.
+        parts: service to a keyed digest of each thing it is made of, by what that is in words.
     """
 
     compose: bytes
@@ -59,6 +61,7 @@ class RenderedStack:
     hashes: Mapping[str, str]
     notes: tuple[str, ...]
     services: Mapping[str, Service]
+    parts: Mapping[str, Mapping[str, str]]
 
 
 def render(
@@ -90,15 +93,17 @@ def render(
         ConfigurationError: a file cannot be read, is too big, or a built service has no image.
     """
     values = secret_values(stack, environment)
+    digest = keyed(key)
     work = _Rendering(
         stack,
         environment,
         values=values,
         files_root=files_root,
         shared_root=shared_root,
-        digest=keyed(key),
+        digest=digest,
     )
     model = work.model(images)
+    parts = {name: parts_of(name, model, values, digest) for name in model["services"]}
     hashes = {name: work.label(name, model) for name in model["services"]}
     model["x-windlass"] = {"app": stack.name, "environment": environment.name, "release": release}
     used = {name for text in secret_texts(model) for name in text.names}
@@ -112,6 +117,7 @@ def render(
         hashes=hashes,
         notes=tuple(work.notes),
         services=stack.services,
+        parts=parts,
     )
 
 
