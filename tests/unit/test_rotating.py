@@ -1,0 +1,463 @@
+"""A rotation interrupted at every step, then finished or undone: no value is ever lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.secretstores import Memory, Versioned, install
+from windlass.errors import ConfigurationError, OperationFailed
+from windlass.secrets import rotating
+from windlass.secrets.comparing import Digests
+from windlass.secrets.references import Address
+from windlass.secrets.resolving import Resolver
+from windlass.secrets.rotating import Deployed, Rotation, Rotator, Store, begin, describe, same_secret
+from windlass.shell import Sensitive
+
+OLD, OLDER = "old-Zq8vTn2kLw5x", "older-Rk3mVb7cXs1p"  # pragma: allowlist secret
+PLACES = {
+    "file and file": ("plain:shop/KEY", "plain:shop/KEY_PREVIOUS"),
+    "versions and stage": ("kept:shop/KEY", "kept:shop/KEY?stage=previous"),
+    "versions and own place": ("kept:shop/KEY", "kept:shop/KEY_PREVIOUS"),
+    "versions and file": ("kept:shop/KEY", "plain:shop/KEY_PREVIOUS"),
+    "file and versions": ("plain:shop/KEY", "kept:shop/KEY_PREVIOUS"),
+    "versions alone": ("kept:shop/KEY", ""),
+    "field and field": ("kept:shop#KEY", "kept:shop#KEY_PREVIOUS"),
+}
+every_place = pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+
+
+class Killed(BaseException):
+    """Stops everything, as `kill -9` does: nothing is written after it."""
+
+
+class World:
+    """Stores, an application that runs, and its data; whatever happens is counted and may be the end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, places: tuple[str, str], *, reencrypts: bool) -> None:
+        self.plain, self.kept = Memory("plain", self.happens), Versioned("kept", self.happens)
+        install(monkeypatch, self.plain, self.kept)
+        self.place, self.previous = _address(places[0]), _address(places[1]) if places[1] else None
+        self.reencrypts = reencrypts
+        self.record = ""
+        self.digests = Digests()
+        self.happened: list[str] = []
+        self.kill_at = 0
+        self.kill_before = ""
+        self.made: list[str] = []
+        self.learnt: set[str] = set()
+        self.wanted: Deployed = "done"
+        self._put(self.place, OLD)
+        if self.previous and "?" not in self.previous.target:
+            self._put(self.previous, OLDER)
+        self.plain.writes.clear()
+        self.kept.writes.clear()
+        # What the application has, and with which key each of its rows is encrypted.
+        self.live: tuple[str, str | None] = (OLD, None)
+        self.rows = [OLD, OLD]
+        self.happened.clear()
+
+    def client(self, address: Address) -> Memory:
+        return self.plain if address.provider == "plain" else self.kept
+
+    def _put(self, address: Address, value: str) -> None:
+        self.client(address).write({address.target: Sensitive(value)})
+
+    def value(self, address: Address) -> str | None:
+        found = self.client(address).fetch([address.target])[address.target]
+        return found.reveal() if isinstance(found, Sensitive) else None
+
+    def happens(self, what: str) -> None:
+        """Count what happens; with `kill_at`, all ends there."""
+        self.happened.append(what)
+        if what == self.kill_before or (self.kill_at and len(self.happened) >= self.kill_at):
+            raise Killed(what)
+
+    # --- what a rotation needs
+
+    def note(self, rotation: Rotation) -> None:
+        self.happens("note")
+        self.record = rotation.to_json()
+        self.happens("noted")
+
+    def deploy(self) -> Deployed:
+        self.happens("deploy")
+        if self.wanted == "done":
+            previous = self.value(self.previous) if self.previous else None
+            self.live = (self.value(self.place) or "", previous)
+            # A live application goes on writing, with its key.
+            self.rows.append(self.live[0])
+            self.happens("deployed")
+        return self.wanted
+
+    def reencrypt(self) -> None:
+        for index in range(len(self.rows)):
+            self.happens("re-encrypt a row")
+            # The application can read a row with one of the two keys it has, or the row is lost.
+            assert self.rows[index] in self.live, "a row that nothing can read"
+            self.rows[index] = self.live[0]
+        self.happens("re-encrypted")
+
+    def make(self) -> Sensitive:
+        self.made.append(f"new-{len(self.made)}-Hd5tWq9zPb2n")
+        return Sensitive(self.made[-1])
+
+    # --- as the task does it
+
+    def store(self) -> Store:
+        return Store(Resolver(Path(), {}), lambda value: self.learnt.add(value.reveal()))
+
+    def rotator(self) -> Rotator:
+        store = self.store()
+        if self.record:
+            rotation = Rotation.from_json(self.record)
+        else:
+            rotation = begin(
+                store,
+                self.digests,
+                variable="KEY",
+                environment="prod",
+                place=self.place,
+                previous=self.previous,
+                who="ana@desk",
+                reencrypts=self.reencrypts,
+            )
+        return Rotator(rotation, store, self, self.digests, self.make, "ben@call")
+
+    def finish(self) -> Rotator:
+        rotator = self.rotator()
+        rotator.store()
+        if rotator.spread():
+            rotator.end()
+        return rotator
+
+    def finish_until_spread(self) -> None:
+        """Do all but write down that it is over."""
+        rotator = self.rotator()
+        rotator.store()
+        rotator.spread()
+
+    def undo(self) -> Rotator:
+        rotator = self.rotator()
+        rotator.take_back()
+        if rotator.spread_back():
+            rotator.end_undone()
+        return rotator
+
+    # --- what must hold
+
+    def all_values(self) -> set[str]:
+        """Return every value that can still be had from a store, whatever version it is."""
+        return {
+            value for client in (self.plain, self.kept) for each in client.kept.values() for value in each
+        }
+
+    def check_nothing_is_lost(self) -> None:
+        needed = {OLD, *self.rows, *(value for value in self.live if value)} - {OLDER}
+        assert needed <= self.all_values()
+        stored = [value for value in self.made if value in self.all_values()]
+        assert len(stored) <= 1, "a second new value was stored"
+        if self.record:
+            for value in (OLD, OLDER, *self.made):
+                assert value not in self.record
+
+
+def _address(text: str) -> Address:
+    provider, _, target = text.partition(":")
+    return Address(provider, target)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch, PLACES["file and file"], reencrypts=True)
+
+
+def interruptions(monkeypatch: pytest.MonkeyPatch, places: tuple[str, str], how: str) -> Iterator[World]:
+    """Yield a world for each instant a run can be killed at."""
+    for kill_at in itertools.count(1):
+        with monkeypatch.context() as patch:
+            world = World(patch, places, reencrypts=bool(places[1]))
+            if how == "undo":
+                world.finish_until_spread()
+            world.kill_at = kill_at + len(world.happened)
+            try:
+                world.finish() if how == "finish" else world.undo()
+            except Killed:
+                world.kill_at = 0
+                world.check_nothing_is_lost()
+                yield world
+            else:
+                assert kill_at > 6, "it was killed at every step"
+                return
+
+
+@every_place
+def test_a_rotation_ends_with_both_values_where_they_belong(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    world = World(monkeypatch, places, reencrypts=bool(places[1]))
+    rotation = world.finish().rotation
+    (new,) = world.made
+    assert world.value(world.place) == new
+    if world.previous:
+        assert world.value(world.previous) == OLD
+        assert world.live == (new, OLD)
+        assert set(world.rows) == {new}
+    assert (rotation.outcome, rotation.step, rotation.is_over) == ("rotated", "ended", True)
+    assert rotation.old == "" and rotation.attempts == ()
+    assert world.learnt >= {OLD, new}
+
+
+def test_the_old_value_is_stored_and_all_is_deployed_before_anything_is_re_encrypted(world: World) -> None:
+    world.finish()
+    order = [each for each in world.happened if each not in {"note", "noted"}]
+    wanted = [
+        "written shop/KEY_PREVIOUS",
+        "write shop/KEY",
+        "written shop/KEY",
+        "deployed",
+        "re-encrypt a row",
+    ]
+    positions = [order.index(each) for each in wanted]
+    assert positions == sorted(positions)
+    assert order[-1] == "re-encrypted"
+
+
+@every_place
+def test_finished_after_a_kill_at_every_instant(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    for world in interruptions(monkeypatch, places, "finish"):
+        world.finish()
+        world.check_nothing_is_lost()
+        new = world.value(world.place)
+        assert new in world.made
+        assert world.live[0] == new
+        if world.previous:
+            assert world.value(world.previous) == OLD
+            assert set(world.rows) == {new}
+        assert Rotation.from_json(world.record).outcome == "rotated"
+
+
+@every_place
+def test_undone_after_a_kill_at_every_instant(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    for world in interruptions(monkeypatch, places, "finish"):
+        if not world.record:
+            continue  # nothing was begun
+        if Rotation.from_json(world.record).is_over:
+            continue
+        world.undo()
+        world.check_nothing_is_lost()
+        assert world.value(world.place) == OLD
+        assert world.live[0] == OLD
+        if world.previous:
+            assert set(world.rows) == {OLD}
+        assert Rotation.from_json(world.record).outcome == "undone"
+
+
+@every_place
+def test_an_undo_killed_at_every_instant_is_undone_again(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    for world in interruptions(monkeypatch, places, "undo"):
+        if Rotation.from_json(world.record).is_over:
+            continue
+        world.undo()
+        world.check_nothing_is_lost()
+        assert (world.value(world.place), world.live[0]) == (OLD, OLD)
+        if world.previous:
+            assert set(world.rows) == {OLD}
+            assert world.value(world.previous) == world.made[0]
+
+
+@every_place
+def test_killed_again_and_again_and_then_finished(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    world = World(monkeypatch, places, reencrypts=bool(places[1]))
+    for further in itertools.count(3):
+        world.kill_at = len(world.happened) + further
+        try:
+            world.finish()
+        except Killed:
+            world.check_nothing_is_lost()
+        else:
+            break
+        assert len(world.happened) < 500
+    assert world.value(world.place) in world.made
+
+
+def test_an_undo_that_has_begun_is_not_finished_forwards(world: World) -> None:
+    world.finish_until_spread()
+    world.kill_at = len(world.happened) + 3
+    with pytest.raises(Killed):
+        world.undo()
+    world.kill_at = 0
+    with pytest.raises(OperationFailed, match="undoing has begun"):
+        world.finish()
+
+
+def test_a_value_somebody_else_wrote_is_never_overwritten(world: World) -> None:
+    world.kill_at = 8
+    with pytest.raises(Killed):
+        world.finish()
+    world.kill_at = 0
+    world.plain.kept["shop/KEY"] = ["somebody-elses"]
+    for attempt in (world.finish, world.undo):
+        with pytest.raises(OperationFailed, match="somebody wrote another one"):
+            attempt()
+        assert world.plain.now("shop/KEY") == "somebody-elses"
+        assert world.plain.now("shop/KEY_PREVIOUS") == OLD
+
+
+def test_a_write_that_arrives_late_is_still_known(world: World) -> None:
+    """Two runs made a value each; only the first one's reached the store, after the second looked."""
+    world.kill_before = "write shop/KEY"
+    for _ in range(2):
+        with pytest.raises(Killed):
+            world.finish()
+    world.kill_before = ""
+    assert len(Rotation.from_json(world.record).attempts) == 2
+    world.plain.kept["shop/KEY"] = [world.made[0]]
+    world.finish()
+    assert world.plain.now("shop/KEY") == world.made[0]
+    assert len(world.made) == 2
+
+
+def test_a_re_encryption_needs_the_value_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, PLACES["versions alone"], reencrypts=True)
+    with pytest.raises(ConfigurationError, match="needs the value before as well"):
+        world.finish()
+    assert world.happened == []
+
+
+def test_without_a_deploy_it_is_over_unless_something_is_to_be_re_encrypted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for reencrypts, over in ((False, True), (True, False)):
+        with monkeypatch.context() as patch:
+            world = World(patch, PLACES["file and file"], reencrypts=reencrypts)
+            world.wanted = "not wanted"
+            assert world.finish().rotation.is_over == over
+            assert world.rows == [OLD, OLD]
+            world.wanted = "done"
+            if not over:
+                assert world.finish().rotation.outcome == "rotated"
+                assert set(world.rows) == set(world.made)
+
+
+def test_where_nothing_runs_nothing_is_re_encrypted(world: World) -> None:
+    world.wanted = "nothing runs"
+    assert world.finish().rotation.outcome == "rotated"
+    assert "re-encrypt a row" not in world.happened
+
+
+def test_what_would_lose_the_old_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, ("plain:shop/KEY", ""), reencrypts=False)
+    with pytest.raises(ConfigurationError, match="keeps no versions"):
+        world.finish()
+    assert (world.plain.writes, world.record) == ([], "")
+
+
+def test_a_place_without_versions_is_no_stage_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`KEY?stage=previous` is another name where there are no versions: it must be written."""
+    world = World(monkeypatch, ("plain:shop/KEY", "plain:shop/KEY?stage=previous"), reencrypts=False)
+    assert world.finish().rotation.apart
+
+
+def test_what_cannot_be_written_is_refused_before_anything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", OLD)
+    world = World(monkeypatch, PLACES["file and file"], reencrypts=False)
+    world.place = Address("env", "KEY")
+    with pytest.raises(ConfigurationError, match="cannot write to"):
+        world.finish()
+    assert world.happened == []
+
+
+def test_the_value_given_must_be_another_one(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="has already"):
+        begin(
+            world.store(),
+            world.digests,
+            variable="KEY",
+            environment="prod",
+            place=world.place,
+            previous=world.previous,
+            who="ana@desk",
+            given=Sensitive(OLD),
+        )
+
+
+def test_a_store_that_refuses_stops_it_with_everything_as_it_was(world: World) -> None:
+    world.plain.refused.add("shop/KEY_PREVIOUS")
+    with pytest.raises(
+        OperationFailed, match=r"shop/KEY_PREVIOUS could not be written: .* is closed; ask for it"
+    ):
+        world.finish()
+    assert world.plain.now("shop/KEY") == OLD
+    world.plain.refused.clear()
+    assert world.undo().rotation.outcome == "undone"
+
+
+def test_a_version_that_is_gone_is_not_gone_back_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, PLACES["versions and own place"], reencrypts=True)
+    world.finish_until_spread()
+    monkeypatch.setattr(world.kept, "versions", lambda target: ())
+    with pytest.raises(OperationFailed, match="no longer has its version 1"):
+        world.undo()
+    assert world.value(_address("kept:shop/KEY_PREVIOUS")) == OLD
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("aws:shop/prod#KEY", "aws:shop/prod#KEY?stage=AWSPREVIOUS", True),
+        ("aws:shop/prod?region=eu-west-1", "aws:shop/prod?region=eu-west-1&stage=AWSPREVIOUS", True),
+        ("aws:shop/prod?region=eu-west-1", "aws:shop/prod?stage=AWSPREVIOUS", False),
+        ("azure:shop/key", "azure:shop/key?version=1", True),
+        ("aws:shop/prod#KEY", "aws:shop/prod#KEY_PREVIOUS", False),
+        ("aws:shop/prod", "azure:shop/prod?stage=AWSPREVIOUS", False),
+        ("aws:shop/prod", "aws:shop/prod", False),
+    ],
+)
+def test_another_stage_of_the_same_secret_is_known(one: str, other: str, same: bool) -> None:
+    assert same_secret(_address(one), _address(other)) == same
+
+
+def test_what_is_true_is_said_without_a_value(world: World) -> None:
+    world.kill_at = 10
+    with pytest.raises(Killed):
+        world.finish()
+    world.kill_at = 0
+    text = "\n".join(describe(world.rotator()))
+    assert "The rotation of KEY, begun by ana@desk at" in text
+    assert "plain:shop/KEY holds the new value." in text
+    assert "The value before was put at plain:shop/KEY_PREVIOUS." in text
+    assert not [value for value in (OLD, OLDER, *world.made) if value in text]
+    world.plain.refused.add("shop/KEY")
+    assert "plain:shop/KEY cannot be read" in "\n".join(describe(world.rotator()))
+
+
+def test_a_record_is_read_back_and_a_damaged_one_is_told(world: World) -> None:
+    rotation = world.finish().rotation
+    assert Rotation.from_json(rotation.to_json()) == rotation
+    other = replace(rotation, undoing=True, attempts=("a", "b"))
+    assert Rotation.from_json(other.to_json()) == other
+    data = json.loads(rotation.to_json())
+    for text in ("", "{", "[]", "{}", json.dumps(data | {"schema": 2}), json.dumps(data | {"step": "x"})):
+        with pytest.raises(OperationFailed, match="cannot be read"):
+            Rotation.from_json(text)
+    assert Rotation.from_json(json.dumps(data | {"later": 1})) == rotation
+
+
+def test_steps_are_in_order() -> None:
+    assert rotating.STEPS[0] == "begun"
+    assert rotating.STEPS.index("verified") < rotating.STEPS.index("deployed")
+    assert rotating.STEPS.index("deployed") < rotating.STEPS.index("re-encrypted")
