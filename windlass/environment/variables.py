@@ -1,25 +1,27 @@
 """The variables of an environment, from its dotenv files.
 
-`envs/base.env`, then `envs/<name>.env`, then `envs/<name>.local.env`; later ones win. They are dotenv
-files in python-dotenv's grammar without interpolation: `$` means nothing. A value that is a reference
-(`${env:NAME}`, `${aws:shop/db#password}`) stands for a secret kept elsewhere. The variables of the
-operator's own process override nothing: what a release runs with is what the files say.
+`envs/schema.env` with the defaults, then `envs/base.env`, `envs/<name>.env` and `envs/<name>.local.env`;
+later ones win. They are dotenv files in python-dotenv's grammar without interpolation: `$` means nothing.
+A value that is a reference (`${env:NAME}`, `${aws:shop/db#password}`) stands for a secret kept elsewhere. The
+variables of the operator's own process override nothing: what a release runs with is what the files say.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from dotenv.parser import Binding, parse_stream
-
+from windlass.environment import schema
 from windlass.environment.environment import Variable
+from windlass.environment.loading import names as environments_of
 from windlass.environment.model import VariablesSettings
 from windlass.environment.problems import Problem
+from windlass.environment.schema import SCHEMA_FILE, Comment, Place, Schema
+from windlass.secrets.dotenv_text import bindings
 from windlass.secrets.providers.base import Failure
 from windlass.secrets.references import InvalidReference, Reference, parse
 from windlass.secrets.resolving import Cache, Resolution, Resolver
@@ -42,6 +44,7 @@ class Variables:
         names: every name that is set, also those whose value is wrong.
         complete: whether every line could be read, so that `names` holds all of them.
         notes: what a person should know of values that are there.
+        warnings: what the schema says against the files and keeps nobody from using them.
     """
 
     values: Mapping[str, Variable]
@@ -49,6 +52,7 @@ class Variables:
     names: frozenset[str]
     complete: bool
     notes: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class Entry:
     line: int
     reference: Reference | None = None
     problem: Problem | None = None
+    comments: tuple[Comment, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Where it stands, for the schema."""
+        return Place(self.name, self.file, self.line, self.comments, not self.value.strip())
 
     @property
     def origin(self) -> str:
@@ -70,7 +80,7 @@ class Entry:
 
 def file_names(name: str) -> tuple[str, ...]:
     """Return the dotenv files of an environment, relative to the repository, weakest first."""
-    return ("envs/base.env", f"envs/{name}.env", f"envs/{name}.local.env")
+    return (SCHEMA_FILE, "envs/base.env", f"envs/{name}.env", f"envs/{name}.local.env")
 
 
 @dataclass(frozen=True)
@@ -81,29 +91,38 @@ class Declared:
         entries: the line that counts for each name, in the order they are first set.
         problems: what is wrong in the files.
         complete: whether every line could be read.
+        schema: what the comments say of the variables.
     """
 
     entries: Mapping[str, Entry]
     problems: tuple[Problem, ...]
     complete: bool
+    schema: Schema = field(default_factory=Schema)
 
 
 def declared(root: Path, name: str) -> Declared:
     """Read and merge the dotenv files of an environment; a file that is not there is empty."""
     entries: list[Entry] = []
     problems: list[Problem] = []
+    loose: list[Problem] = []
     for file in file_names(name):
         text, fault = _read(root, file)
         if fault is not None:
             problems.append(fault)
-        found, faults = _entries(file, text)
+        found, faults, comments = _entries(file, text)
         entries += found
         problems += faults
+        loose += schema.misplaced(file, comments)
     complete = not problems
-    problems += [entry.problem for entry in entries if entry.problem is not None]
+    problems += [*loose, *(entry.problem for entry in entries if entry.problem is not None)]
     problems += _duplicates(entries)
-    # Only the last value of a name counts: what it replaces need not be reachable.
-    return Declared({entry.name: entry for entry in entries}, tuple(problems), complete)
+    described = (entry.place for entry in entries if entry.file in schema.FILES and _shown(entry.name))
+    is_whole = (root / SCHEMA_FILE).is_file()
+    declarations, faults = schema.read(described, environments_of(root), is_whole=is_whole)
+    # Only the last value of a name counts: what it replaces need not be reachable. An entry of the schema
+    # without a value only declares.
+    merged = {entry.name: entry for entry in entries if entry.file != SCHEMA_FILE or entry.value}
+    return Declared(merged, (*problems, *faults), complete, declarations)
 
 
 def resolver_of(
@@ -127,6 +146,8 @@ def load(
     process: Mapping[str, str],
     settings: SecretsSettings | None = None,
     cache: Cache | None = None,
+    *,
+    protected: bool = False,
 ) -> Variables:
     """Read, merge and resolve the variables of an environment.
 
@@ -137,23 +158,32 @@ def load(
         process: the variables `${env:NAME}` refers to.
         settings: how the providers are reached.
         cache: keeps fetched secrets for a while; None: nothing does.
+        protected: what the schema says against a value that can be guessed is a problem, not a warning.
     """
     found = declared(root, name)
     with resolver_of(root, found, process, settings or SecretsSettings(), cache) as resolver:
-        values, faults, notes = _resolved(found.entries, rules, resolver)
-    problems = (*found.problems, *faults)
-    return Variables(values, problems, frozenset(found.entries), found.complete, notes)
+        values, faults, notes = _resolved(found, rules, resolver)
+    places = {each: entry.place for each, entry in found.entries.items()}
+    checked = schema.check(found.schema, places, values, environment=name, protected=protected)
+    problems = (*found.problems, *faults, *checked.problems)
+    return Variables(values, problems, frozenset(found.entries), found.complete, notes, checked.warnings)
 
 
-def is_secret(name: str, value: str, rules: VariablesSettings) -> bool:
+def is_secret(name: str, value: str, rules: VariablesSettings, marked: bool | None = None) -> bool:
     """Whether a variable's value must never be shown.
 
     It is when `rules.secret` names it, when the value itself says so (a URL with a password, a private
     key, a token), or when the name or the value's shape says so and `rules.public` does not name it.
+
+    Args:
+        name: the variable's name.
+        value: its value.
+        rules: the environment's `[variables]` table.
+        marked: what the schema says: secret, public, or None for nothing.
     """
-    if _matches(name, rules.secret) or value_is_secret(value):
+    if marked or _matches(name, rules.secret) or value_is_secret(value):
         return True
-    if _matches(name, rules.public) or value.lower() in _TELLS_NOTHING:
+    if marked is False or _matches(name, rules.public) or value.lower() in _TELLS_NOTHING:
         return False
     return name_is_secret(name) or may_be_token(value)
 
@@ -180,11 +210,16 @@ def _read(root: Path, file: str) -> tuple[str, Problem | None]:
     return text, None
 
 
-def _entries(file: str, text: str) -> tuple[list[Entry], list[Problem]]:
-    """Return the entries of a file and the lines that are none."""
+def _entries(file: str, text: str) -> tuple[list[Entry], list[Problem], list[Comment]]:
+    """Return the entries of a file, the lines that are none, and the comments that are above no entry."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for line, binding in _bindings(text):
+    loose: list[Comment] = []
+    above: list[Comment] = []
+    for line, binding in bindings(text):
+        string = binding.original.string
+        if _BLANK_LINE.match(string):
+            loose, above = loose + above, []
         if binding.error:
             problems.append(
                 Problem(file, "", "the line cannot be read", line=line, allowed="KEY=value, quotes closed")
@@ -193,21 +228,17 @@ def _entries(file: str, text: str) -> tuple[list[Entry], list[Problem]]:
             # The word is not shown: it may be a line of a secret that lost its quotes.
             problems.append(Problem(file, "", "a word without `=`", line=line, allowed="KEY=value"))
         elif binding.key is not None:
-            entries.append(_entry(file, line, binding.key, binding.value or ""))
-    return entries, problems
+            entry = _entry(file, line, binding.key, binding.value or "")
+            entries.append(replace(entry, comments=tuple(above)))
+        elif string.strip():
+            above.append(Comment(string.strip(), line))
+            continue
+        above = above if binding.key is None and not binding.error else []
+    return entries, problems, loose + above
 
 
-def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
-    """Yield what python-dotenv reads, each with the line it begins in."""
-    done, line = 0, 1
-    for binding in parse_stream(io.StringIO(text, newline="")):
-        # Blank lines before an entry are part of it, so the parser's own line is too early.
-        string = binding.original.string
-        begin = done + len(string) - len(string.lstrip())
-        line += text.count("\n", done, begin)
-        yield line, binding
-        line += text.count("\n", begin, done + len(string))
-        done += len(string)
+# Before the entry that a parser takes them as a part of.
+_BLANK_LINE: Final = re.compile(r"[^\S\r\n]*[\r\n]")
 
 
 def _shown(key: str) -> str:
@@ -241,16 +272,16 @@ def _duplicates(entries: Iterable[Entry]) -> list[Problem]:
 
 
 def _resolved(
-    entries: Mapping[str, Entry], rules: VariablesSettings, resolver: Resolver
+    declared: Declared, rules: VariablesSettings, resolver: Resolver
 ) -> tuple[dict[str, Variable], list[Problem], tuple[str, ...]]:
-    right = [entry for entry in entries.values() if entry.problem is None]
+    right = [entry for entry in declared.entries.values() if entry.problem is None]
     found = resolver.resolve(entry.reference for entry in right if entry.reference)
     values: dict[str, Variable] = {}
     problems: list[Problem] = []
     notes: list[str] = []
     for entry in right:
         if entry.reference is None:
-            values[entry.name] = Variable(entry.name, _plain(entry, rules), entry.origin)
+            values[entry.name] = Variable(entry.name, _plain(entry, rules, declared.schema), entry.origin)
             continue
         resolution = found[entry.reference]
         fault = _fault(entry.name, resolution)
@@ -266,8 +297,9 @@ def _resolved(
     return values, problems, tuple(notes)
 
 
-def _plain(entry: Entry, rules: VariablesSettings) -> str | Sensitive:
-    return Sensitive(entry.value) if is_secret(entry.name, entry.value, rules) else entry.value
+def _plain(entry: Entry, rules: VariablesSettings, described: Schema) -> str | Sensitive:
+    secret = is_secret(entry.name, entry.value, rules, described.sensitive(entry.name))
+    return Sensitive(entry.value) if secret else entry.value
 
 
 def _fault(name: str, resolution: Resolution) -> str:

@@ -14,7 +14,11 @@ GROUP: Final = "windlass.secret_providers"
 BUILT_IN: Final = {
     "env": "process",
     "file": "file",
+    "dotenv": "dotenv_file",
+    "command": "command",
     "variable": "variable",
+    "aws": "aws",
+    "azure": "azure",
 }
 
 
