@@ -232,7 +232,7 @@ def test_every_command_of_the_readme_runs(make_reader: MakeReader) -> None:
     copy_checkout(reader.home / "windlass")
     copy_sample(reader.project)
     reader.shell.run(f"cd {reader.project} && git init --quiet && git add . && git commit --quiet -m One")
-    reader.shell.run(f"export APP_SECRET=s3cret-of-the-app POSTGRES_PASSWORD={dotenv(DATABASE_PASSWORD)}")
+    reader.shell.run(f"export APP_SECRET=Vn3kq8Tz2LwHd7x POSTGRES_PASSWORD={dotenv(DATABASE_PASSWORD)}")
     for block in all_blocks("README.md"):
         reader.run(block)
 
@@ -268,7 +268,7 @@ def deploy_first(reader: Reader) -> None:
         f'protected = true\n\n[hosts.server1]\naddress = "{reader.server.address}"\nuser = "deploy"\n'
     )
     (reader.project / "envs" / "base.env").write_text(
-        f"POSTGRES_PASSWORD={dotenv(DATABASE_PASSWORD)}\nAPP_SECRET=s3cret-of-the-app\n"
+        f"POSTGRES_PASSWORD={dotenv(DATABASE_PASSWORD)}\nAPP_SECRET=Vn3kq8Tz2LwHd7x\n"
     )
     reader.fit()
     for command in (

@@ -279,7 +279,7 @@ def test_no_problem_shows_a_secret(tmp_path: Path) -> None:
 
 def test_the_environments_of_this_repository_are_valid() -> None:
     root = Path(__file__).parents[2]
-    process = {"SAMPLE_POSTGRES_PASSWORD": "one-password", "SAMPLE_APP_SECRET": "one-secret"}
+    process = {"SAMPLE_POSTGRES_PASSWORD": "Kx7vQ2mRzp4T", "SAMPLE_APP_SECRET": "nB8wYd3Jh6Lc"}
     for name in names(root):
         load(root, name, process=process)
     assert choose(root, None) == "local"

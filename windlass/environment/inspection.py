@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from windlass.environment import files, validation, variables
 from windlass.environment.environment import Environment, Variable
-from windlass.environment.loading import BASE, FOLDER
+from windlass.environment.files import Table
+from windlass.environment.loading import BASE, FOLDER, own_problems
 from windlass.environment.model import Settings
-from windlass.environment.problems import InvalidEnvironment, Problem
+from windlass.environment.problems import InvalidEnvironment, Problem, in_order
 from windlass.environment.variables import Variables
 from windlass.shell import Sensitive
 
@@ -34,27 +36,71 @@ def without_variables(root: Path, name: str) -> Environment:
     return Environment(name, root, settings, {})
 
 
+@dataclass(frozen=True)
+class Examined:
+    """All there is to say of an environment, right or wrong.
+
+    Args:
+        settings: what its TOML files say; None when they are not valid.
+        variables: what its dotenv files say, as far as it can be had.
+        problems: everything that keeps it from being used, of its TOML and its dotenv files.
+    """
+
+    settings: Settings | None
+    variables: Variables
+    problems: tuple[Problem, ...]
+
+
+def examine(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> Examined:
+    """Read all files of an environment, get its secrets, and find every problem.
+
+    Args:
+        root: the repository.
+        name: the environment's name.
+        process: the variables `${env:NAME}` refers to; None for those of this process.
+    """
+    pair = _pair(root, name)
+    merged = files.merge(pair[0].data, pair[1].data)
+    settings, problems = validation.settings_of(pair, merged)
+    found = _variables(root, name, merged, os.environ if process is None else process)
+    problems += [*found.problems, *own_problems(root, name, pair, settings)]
+    problems += validation.store_problems(pair, merged)
+    if found.complete:
+        problems += validation.header_problems(pair, merged, found.names)
+    return Examined(settings, found, in_order(problems))
+
+
 def variables_of(root: Path, name: str) -> Variables:
     """Return an environment's variables, with the problems of those that cannot be had."""
     pair = _pair(root, name)
-    merged = files.merge(pair[0].data, pair[1].data)
+    return _variables(root, name, files.merge(pair[0].data, pair[1].data), os.environ)
+
+
+def _variables(root: Path, name: str, merged: Table, process: Mapping[str, str]) -> Variables:
     rules, secrets = validation.variable_rules(merged), validation.secrets_settings(merged)
-    return variables.load(root, name, rules, os.environ, secrets)
+    # What is not valid is taken for protected: then no check is left out.
+    protected = merged.get("protected", False) is not False
+    return variables.load(root, name, rules, process, secrets, protected=protected)
 
 
-def with_stand_ins(root: Path, name: str) -> Environment | None:
+def with_stand_ins(root: Path, name: str, examined: Examined | None = None) -> Environment | None:
     """Return an environment in which a stand-in takes the place of every secret that cannot be had.
 
     It is for checking the Compose project all the same; None when the TOML files have problems.
+
+    Args:
+        root: the repository.
+        name: the environment's name.
+        examined: what `examine` found of it, so that no secret is asked for twice.
     """
     settings, problems = settings_of(root, name)
     if problems or settings is None:
         return None
-    found = variables_of(root, name)
+    found = examined.variables if examined else variables_of(root, name)
     lacking = {
         each: Variable(each, Sensitive("not-available"), FOLDER) for each in found.names - set(found.values)
     }
-    return Environment(name, root, settings, {**found.values, **lacking})
+    return Environment(name, root, settings, {**found.values, **lacking}, found.notes)
 
 
 def _pair(root: Path, name: str) -> tuple[files.TomlFile, files.TomlFile]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "envs"
 BASE: Final = "base"
+_SCHEMA: Final = "schema"
 VARIABLE: Final = "WINDLASS_ENV"
 # A task `deploy.<name>` would hide the task that has this name.
 RESERVED: Final = frozenset(
@@ -97,24 +98,30 @@ def load(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> 
         ConfigurationError: there is no environment of this name; or, as `InvalidEnvironment`, its
             files have problems, and the error tells every one.
     """
-    from windlass.environment import files, validation, variables
     from windlass.environment.environment import Environment
+    from windlass.environment.inspection import examine
     from windlass.environment.problems import InvalidEnvironment
 
     _existing(name, names(root))
-    pair = (files.read(root, f"{FOLDER}/{BASE}.toml"), files.read(root, f"{FOLDER}/{name}.toml"))
-    merged = files.merge(pair[0].data, pair[1].data)
-    settings, problems = validation.settings_of(pair, merged)
-    rules = validation.variable_rules(merged)
-    secrets = validation.secrets_settings(merged)
-    found = variables.load(root, name, rules, os.environ if process is None else process, secrets)
-    problems += [*found.problems, *_name_problems(name), *_default_problems(root, name, pair, settings)]
-    problems += validation.store_problems(pair, merged)
-    if found.complete:
-        problems += validation.header_problems(pair, merged, found.names)
-    if problems or settings is None:
-        raise InvalidEnvironment(name, problems)
-    return Environment(name, root, settings, found.values, found.notes)
+    found = examine(root, name, process=process)
+    if found.problems or found.settings is None:
+        raise InvalidEnvironment(name, found.problems)
+    return Environment(name, root, found.settings, found.variables.values, found.variables.notes)
+
+
+def own_problems(
+    root: Path, name: str, pair: tuple[TomlFile, TomlFile], settings: Settings | None
+) -> Iterator[Problem]:
+    """Yield what is wrong with an environment's name and with its being the default.
+
+    Args:
+        root: the repository.
+        name: the environment's name.
+        pair: its two TOML files.
+        settings: what they say; None when they are not valid.
+    """
+    yield from _name_problems(name)
+    yield from _default_problems(root, name, pair, settings)
 
 
 def _stems(root: Path) -> set[str]:
@@ -152,6 +159,9 @@ def _name_problems(name: str) -> Iterator[Problem]:
     if name in RESERVED:
         what = f"its name is taken: `deploy.{name}` is a task of its own"
         yield Problem(file, "", what, allowed=f"any name but {', '.join(sorted(RESERVED))}")
+    if name == _SCHEMA:
+        what = f"its name is taken: {FOLDER}/{_SCHEMA}.env describes the variables of all environments"
+        yield Problem(file, "", what, allowed="any other name")
     if _NAME.fullmatch(name) is None:
         allowed = "small letters, digits and `-`, a letter first, at most 39"
         yield Problem(file, "", "its name is not one of an environment", allowed=allowed)

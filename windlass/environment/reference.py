@@ -15,8 +15,10 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from windlass.environment.decorators import DECORATORS
 from windlass.environment.describe import allowed, bare, field_type, is_section, literal, members, short
 from windlass.environment.model import Settings
+from windlass.environment.value_types import TYPES, TypeForm
 from windlass.errors import EXIT_CODES
 from windlass.fields import Section
 from windlass.secrets.providers.registry import BUILT_IN, built_in
@@ -106,8 +108,9 @@ Editors complete and check the files with [environment.schema.json](environment.
 _VARIABLES: Final = """\
 ## The variables: `envs/*.env`
 
-The variables of the stack come from `envs/base.env`, then `envs/<name>.env`, then `envs/<name>.local.env`
-(for one laptop, kept out of git); later files win. The variables of your own process do not override them.
+The variables of the stack come from `envs/schema.env` (the defaults), then `envs/base.env`, then
+`envs/<name>.env`, then `envs/<name>.local.env` (for one laptop, kept out of git); later files win. The
+variables of your own process do not override them.
 
 They are dotenv files: `KEY=value`, one each; `'single'` or `"double"` quotes around values with spaces,
 `#` or line breaks. `$` means nothing, nothing is expanded, and every value arrives in the container byte
@@ -129,13 +132,66 @@ string with one, a private key, or a token of GitHub, GitLab, Stripe or Slack; w
 `BEARER`, `JWT`, `PAT`, `SK` as its last); when it has the form of a JWT, an AWS key id or a Google API key;
 or when `variables.secret` names it. `variables.public` names exceptions from the names and these three forms.
 """
+_SCHEMA: Final = """\
+## The schema of the variables: `envs/schema.env`
+
+`envs/schema.env` declares the variables: an entry for each, its value the default, or none. The comments
+right above an entry, without a blank line between, are its description and its decorators:
+
+```ini
+# Connection of the application.
+# @required(prod, staging) @sensitive @type=url(schemes=postgres|postgresql)
+# @example=postgres://user:password@db/shop
+DATABASE_URL=
+
+# @type=enum(debug|info|warning)
+LOG_LEVEL=info
+```
+
+It stays a dotenv file that any reader takes. The same decorators are read in `envs/base.env`; a variable is
+described in one of the two. A comment that begins with `@` and a letter is a line of decorators, and one that
+cannot be read is a problem. Texts with spaces, `,`, `|`, `(` or `)` stand in quotes; there are no escapes.
+
+A task that loads an environment refuses it with every problem at once, each with its file and line and never
+with a value. A variable that stands in another file and not in `envs/schema.env` is a warning of `env.check`.
+
+The decorators:
+
+{decorators}
+
+The types:
+
+{types}
+
+Where the environment is protected, a variable whose value is a placeholder (`change-this`, `<…>`, `xxx`,
+`your-…-here`, and for a secret also `password`, `secret`, `example` or words such as
+`local-database-password`) is a problem, and so is a secret of the types {strong}
+that is shorter than 8 characters, repeats itself or counts. Elsewhere both are warnings.
+"""
 
 
 def markdown() -> str:
     """Return the page about the environment files."""
     sections = "\n".join(_section(title, section) for title, section in tables())
     references = "\n".join(f"| `{each.form}` | {each.description} |" for each in map(built_in, BUILT_IN))
-    return f"{_HEAD}\n{_INTRODUCTION}\n{sections}\n{_VARIABLES.format(references=references)}"
+    variables = _VARIABLES.format(references=references)
+    return f"{_HEAD}\n{_INTRODUCTION}\n{sections}\n{variables}\n{_schema()}"
+
+
+def _schema() -> str:
+    """Return the section about decorators and types."""
+    strong = [f"`{each.name}`" for each in TYPES if each.strong]
+    return _SCHEMA.format(
+        decorators="\n".join(f"- `{each.form}`: {each.description}" for each in DECORATORS),
+        types="\n".join(f"- `{each.form}`: {each.description}{_options(each)}" for each in TYPES),
+        strong=f"{', '.join(strong[:-1])} and {strong[-1]}",
+    )
+
+
+def _options(kind: TypeForm) -> str:
+    """Return what the options of a type mean."""
+    named = [f"`{name}=` {option.description}" for name, option in kind.options.items() if name]
+    return f" Options: {'; '.join(named)}." if named else ""
 
 
 def exit_codes() -> str:

@@ -112,13 +112,14 @@ def declared(root: Path, name: str) -> Declared:
         found, faults, comments = _entries(file, text)
         entries += found
         problems += faults
-        loose += schema.misplaced(file, comments)
+        described = () if file in schema.FILES else (each for entry in found for each in entry.comments)
+        loose += schema.misplaced(file, (*comments, *described))
     complete = not problems
     problems += [*loose, *(entry.problem for entry in entries if entry.problem is not None)]
     problems += _duplicates(entries)
-    described = (entry.place for entry in entries if entry.file in schema.FILES and _shown(entry.name))
+    places = (entry.place for entry in entries if entry.file in schema.FILES and _shown(entry.name))
     is_whole = (root / SCHEMA_FILE).is_file()
-    declarations, faults = schema.read(described, environments_of(root), is_whole=is_whole)
+    declarations, faults = schema.read(places, environments_of(root), is_whole=is_whole)
     # Only the last value of a name counts: what it replaces need not be reachable. An entry of the schema
     # without a value only declares.
     merged = {entry.name: entry for entry in entries if entry.file != SCHEMA_FILE or entry.value}
@@ -211,7 +212,7 @@ def _read(root: Path, file: str) -> tuple[str, Problem | None]:
 
 
 def _entries(file: str, text: str) -> tuple[list[Entry], list[Problem], list[Comment]]:
-    """Return the entries of a file, the lines that are none, and the comments that are above no entry."""
+    """Return the entries of a file, the lines that are none, and the comments that belong to no entry."""
     entries: list[Entry] = []
     problems: list[Problem] = []
     loose: list[Comment] = []
