@@ -45,13 +45,21 @@ def forms_of(secret: str) -> dict[bytes, Kind]:
     """
     forms: dict[bytes, Kind] = {}
     for value in values_in(secret):
-        if len(value) >= MIN_LENGTH:
-            _add(forms, "plain", {value})
-            _add(forms, "escaped", _escaped(value))
-            _add_bytes(forms, "base64", _base64_forms(value))
-            _add(forms, "hex", _hex_forms(value))
-        for line in lines_of(value):
-            _add(forms, "line", _escaped(line))
+        for form, kind in forms_of_value(value).items():
+            forms.setdefault(form, kind)
+    return forms
+
+
+def forms_of_value(value: str) -> dict[bytes, Kind]:
+    """Return the byte strings that stand for a value itself and for its lines; see `forms_of`."""
+    forms: dict[bytes, Kind] = {}
+    if len(value) >= MIN_LENGTH:
+        _add(forms, "plain", {value})
+        _add(forms, "escaped", _escaped(value))
+        _add_bytes(forms, "base64", _base64_forms(value))
+        _add(forms, "hex", _hex_forms(value))
+    for line in lines_of(value):
+        _add(forms, "line", _escaped(line))
     return forms
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
@@ -191,14 +190,40 @@ def looks_random(text: str) -> bool:
 
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]")
+_PLAIN: Final = re.compile(r"(?:[A-Z]?[a-z]*|[A-Z]*|[a-z]{1,3}|v)(?:[0-9]{0,4})|(?:[A-Z]?[a-z]+){1,5}")
 
 
 def _is_words(text: str) -> bool:
-    """Whether most of the text is words: their pieces of one kind of letter are long."""
-    parts = _PARTS.findall(text)
-    return len(text) / len(parts) > 3.2
+    """Whether a text is words: pieces of one kind of letter are long, or all that signs part are plain."""
+    if all(map(_PLAIN.fullmatch, re.split(r"[-_.=/:+~@#!*^&]+", text))):
+        return True
+    return len(text) / len(_PARTS.findall(text)) > 3.2
 
 
-def words_of(text: str) -> Iterator[str]:
-    """Yield the words of a line that could be values by themselves."""
-    yield from re.findall(r"[A-Za-z0-9+/=_-]{16,}", text)
+_KEY_OF: Final = frozenset(
+    {
+        *("API", "SECRET", "ACCESS", "PRIVATE", "MASTER", "ENCRYPTION", "ENCRYPT", "SIGNING", "SIGNATURE"),
+        *("AUTH", "ACCOUNT", "STORAGE", "SERVICE", "SESSION", "COOKIE", "DEPLOY", "ADMIN", "SHARED"),
+        *("DATA", "APP", "JWT", "WEBHOOK", "AES", "HMAC", "CRYPTO", "INTEGRATION"),
+    }
+)
+# What is made from a secret and does not give it away; tokens that only tell one request from the next.
+_DERIVED: Final = frozenset(
+    {
+        *("HASH", "HASHED", "DIGEST", "CHECKSUM", "FINGERPRINT", "INTEGRITY", "ETAG", "PUB", "PUBLIC"),
+        *("REQUEST", "CONTINUATION", "PAGE", "PAGINATION", "CHANGE", "ACTION", "IDEMPOTENCY", "SYNC"),
+    }
+)
+
+
+def assigns_secret(name: str) -> bool:
+    """Whether a value assigned to this name in any file is a secret; `cache_key` and `key` are not."""
+    if not name_is_secret(name):
+        return False
+    words = [word.upper() for word in _WORD.findall(name)]
+    if _DERIVED & set(words):
+        return False
+    pairs = zip(["", *words], words, strict=False)
+    keyed = {before in _KEY_OF for before, word in pairs if word in {"KEY", "KEYS"}}
+    others = " ".join(word for word in words if word not in {"KEY", "KEYS"})
+    return True in keyed or name_is_secret(others.replace(" ", "_"))
