@@ -324,6 +324,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.request = self.keyvault.tls.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:  # the client has hung up
+            pass
+        finally:
+            # The server closes the socket it accepted, which TLS has taken the place of.
+            self.connection.close()
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Print nothing."""
 
@@ -334,10 +343,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         self.wfile.flush()
+        self.rfile.close()
+        self.wfile.close()
         self.connection = self.keyvault.tls.wrap_socket(self.request, server_side=True)
         self.request = self.connection
         self.rfile = self.connection.makefile("rb", -1)
-        self.wfile = self.connection.makefile("wb", -1)  # type: ignore[assignment]
+        self.wfile = self.connection.makefile("wb", -1)
         self.close_connection = False
 
     def _is_known(self, host: str) -> bool:

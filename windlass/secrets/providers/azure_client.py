@@ -311,7 +311,13 @@ class AzureClient(Client):
 
         def work(place: Place) -> Version:
             now = replace(place.document, version="")
-            old = self._get(self._exact(replace(now, version=version)))
+            exact = self._exact(replace(now, version=version))
+            try:
+                old = self._get(exact)
+            except HttpResponseError as error:
+                if codes(error)[0] == "SecretNotFound":
+                    raise _Failed(missing(exact)) from None
+                raise
             assert old.value is not None  # noqa: S101 - a get gives one
             value: Resolved = old.value
             if place.field:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import certifi
 import requests
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import (
@@ -78,8 +79,7 @@ class Session:
         _silence()
         if self.settings.vault:
             vault_address(self.settings.vault, self.settings)
-        trusted = _trusted(context.root, self.settings.ca_file)
-        self._http = _http_session(trusted)
+        self._http = _http_session(_trusted(context))
         try:
             self._credential = _credential(context, self._pipeline())
         except BaseException:
@@ -160,6 +160,14 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._trusted)
 
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        # Which certificates are trusted the context knows; another path would be read for each connection.
+        return super().send(request, *args, **{**kwargs, "verify": True})
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        del url, verify, cert
+        conn.cert_reqs = ssl.CERT_REQUIRED
+
 
 def _http_session(trusted: ssl.SSLContext) -> requests.Session:
     session = requests.Session()
@@ -168,17 +176,23 @@ def _http_session(trusted: ssl.SSLContext) -> requests.Session:
     return session
 
 
-def _trusted(root: Path, ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(root / Path(ca_file).expanduser())
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or "not readable"
-            raise ProviderError(
-                f"The certificates of [secrets.azure], ca_file {ca_file}, cannot be read: {reason}."
-            ) from None
-    return context
+def _trusted(context: Context) -> ssl.SSLContext:
+    """Trust the certificates of the system, of the SDK's own bundle or its variables, and of the settings."""
+    trusted = ssl.create_default_context()
+    named = (context.process.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    _trust(trusted, context.root, next(filter(None, named), certifi.where()), "")
+    if ca_file := context.settings.azure.ca_file:
+        _trust(trusted, context.root, ca_file, "[secrets.azure] ca_file, ")
+    return trusted
+
+
+def _trust(trusted: ssl.SSLContext, root: Path, path: str, what: str) -> None:
+    try:
+        file = root / Path(path).expanduser()
+        trusted.load_verify_locations(None if file.is_dir() else file, file if file.is_dir() else None)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or "not readable"
+        raise ProviderError(f"The certificates of {what}{path}, cannot be read: {reason}.") from None
 
 
 def _credential(context: Context, pipeline: dict[str, Any]) -> Any:
