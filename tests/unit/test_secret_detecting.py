@@ -15,8 +15,13 @@ from windlass.shell import MASK, Sensitive
 
 VALUE = "q7Rk2-vX+9m/TzLw4pYd=Hs8"  # pragma: allowlist secret
 KEY = "\n".join(
-    ["-----BEGIN PRIVATE KEY-----", *(base64.b64encode(bytes(range(n, n + 48))).decode() for n in range(8)), "-----END PRIVATE KEY-----", ""]
-)  # fmt: skip
+    [
+        "-----BEGIN PRIVATE KEY-----",
+        *(base64.b64encode(bytes(range(n, n + 48))).decode() for n in range(8)),
+        "-----END PRIVATE KEY-----",
+        "",
+    ]
+)
 LETTERS = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -40,11 +45,17 @@ ENCODED = base64.b64encode(f"user:{VALUE}:more-of-it".encode()).decode()
 @pytest.mark.parametrize(
     "text",
     [
-        VALUE, f"x{VALUE}x", json.dumps({"a": VALUE}), quote(VALUE, safe=""), ENCODED, VALUE.encode().hex(),
-        base64.b64encode(b"1" + VALUE.encode()).decode(), base64.b64encode(b"12" + VALUE.encode()).decode(),
+        VALUE,
+        f"x{VALUE}x",
+        json.dumps({"a": VALUE}),
+        quote(VALUE, safe=""),
+        ENCODED,
+        VALUE.encode().hex(),
+        base64.b64encode(b"1" + VALUE.encode()).decode(),
+        base64.b64encode(b"12" + VALUE.encode()).decode(),
         f"\0\1binary\0{VALUE}\0",
     ],
-)  # fmt: skip
+)
 def test_a_value_is_found_in_every_form_and_never_shown(text: str) -> None:
     found = hits(f"first line\nbefore {text} after\n", TOKEN=VALUE)
     assert [(each.line, each.what) for each in found] == [(2, "TOKEN")]
@@ -55,10 +66,27 @@ def test_a_value_is_found_in_every_form_and_never_shown(text: str) -> None:
 @pytest.mark.parametrize(
     "joint",
     [
-        "\n", "\r\n", "\n    ", '"\n    "', "' \\\n    '", '" +\n        "', "' .\n  '", "\\\n", "\n# ", "\n// ",
-        "\n * ", '",\n  "', '" & _\n "', "\n> ", "\n+", '"\n    b"', "' \\\n  f'", ")\n(", "\n\n",
+        "\n",
+        "\r\n",
+        "\n    ",
+        '"\n    "',
+        "' \\\n    '",
+        '" +\n        "',
+        "' .\n  '",
+        "\\\n",
+        "\n# ",
+        "\n// ",
+        "\n * ",
+        '",\n  "',
+        '" & _\n "',
+        "\n> ",
+        "\n+",
+        '"\n    b"',
+        "' \\\n  f'",
+        ")\n(",
+        "\n\n",
     ],
-)  # fmt: skip
+)
 def test_a_value_broken_over_two_lines_is_found(joint: str) -> None:
     for at in (3, 12, len(VALUE) - 3):
         text = f'x = "{VALUE[:at]}{joint}{VALUE[at:]}"\nend\n'
@@ -181,7 +209,7 @@ WEB_TOKEN = ".".join(
         (f'password: str = "{invented("", 24)}"', "value of a secret name"),
         (f"DB_PASSWORD={invented('', 20)}", "value of a secret name"),
     ],
-)  # fmt: skip
+)
 def test_what_looks_like_a_secret_is_found(text: str, what: str) -> None:
     found = hits(f"line one\n{text}\nline three\n")
     assert [each.what for each in found] == [what]
@@ -196,17 +224,33 @@ def test_what_looks_like_a_secret_is_found(text: str, what: str) -> None:
         "-----BEGIN CERTIFICATE-----\n" + KEY.split("\n", 1)[1],
         "-----BEGIN PUBLIC KEY-----\n" + KEY.split("\n", 1)[1],
         'HEADER = "-----BEGIN PRIVATE KEY-----"\nraise ValueError(HEADER)',
-        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "glpat-your-token-goes-here-1", "AKIAIOSFODNN7EXAMPLE",
-        "postgres://user:password@localhost/db", "https://${USER}:${PASS}@host/", "redis://:change-me-1@cache",
-        "amqp://guest:guest@rabbit", "https://example.com/a:b/c@d", "git@github.com:org/repo.git",
-        'password = os.environ["DB_PASSWORD_OF_2024"]', "token = settings.github_token_v2_of_user",
-        "api_key: ${API_KEY_1}", "SECRET_KEY=change-me-to-a-long-value-1", 'token = "your-api-token-12345"',
-        '"integrity": "sha512-' + invented("", 86) + '=="', "  sha256:" + "0a1b2c3d" * 8, "commit = " + "0a1b2c3d5e" * 4,
-        "cache_key = " + invented("", 32), f'"nextPageToken": "{invented("", 32)}"', "keyboard = " + invented("", 20),
-        'password_hash = "' + invented("", 40) + '"', "KEY_ID=" + invented("", 20), "eyJhbGciOi.not-a-token.at-all",
-        "secret_name: projects/shop/secrets/database-v2", "npm_package_config_something_or_other_1",
+        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "glpat-your-token-goes-here-1",
+        "AKIAIOSFODNN7EXAMPLE",
+        "postgres://user:password@localhost/db",
+        "https://${USER}:${PASS}@host/",
+        "redis://:change-me-1@cache",
+        "amqp://guest:guest@rabbit",
+        "https://example.com/a:b/c@d",
+        "git@github.com:org/repo.git",
+        'password = os.environ["DB_PASSWORD_OF_2024"]',
+        "token = settings.github_token_v2_of_user",
+        "api_key: ${API_KEY_1}",
+        "SECRET_KEY=change-me-to-a-long-value-1",
+        'token = "your-api-token-12345"',
+        '"integrity": "sha512-' + invented("", 86) + '=="',
+        "  sha256:" + "0a1b2c3d" * 8,
+        "commit = " + "0a1b2c3d5e" * 4,
+        "cache_key = " + invented("", 32),
+        f'"nextPageToken": "{invented("", 32)}"',
+        "keyboard = " + invented("", 20),
+        'password_hash = "' + invented("", 40) + '"',
+        "KEY_ID=" + invented("", 20),
+        "eyJhbGciOi.not-a-token.at-all",
+        "secret_name: projects/shop/secrets/database-v2",
+        "npm_package_config_something_or_other_1",
     ],
-)  # fmt: skip
+)
 def test_what_only_resembles_a_secret_is_left(text: str) -> None:
     assert hits(text) == []
 
