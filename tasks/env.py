@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context
 
+from ._env_comparing import diff
+from ._env_doctor import doctor
+from ._env_making import example, generate
 from ._task import task
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ def _hosts(summary: dict[str, Any]) -> str:
 def show(context: Context, env: str = "", json: bool = False) -> None:
     """Show an environment's settings and variables and where each comes from; secrets stay masked."""
     from windlass.environment.inspection import flat
+    from windlass.environment.variables import declared
 
     from . import _terminal
 
@@ -81,14 +85,26 @@ def show(context: Context, env: str = "", json: bool = False) -> None:
     environment = _terminal.open_environment(env or None)
     redact = _terminal.redactor_of(environment).redact_value
     settings = redact(environment.settings.model_dump(mode="json"))
+    types = declared(environment.root, environment.name).schema
     variables = [
-        {"name": each.name, "value": str(each.value), "secret": each.secret, "origin": each.origin}
+        {
+            "name": each.name,
+            "value": str(each.value),
+            "secret": each.secret,
+            "type": types.type_of(each.name),
+            "origin": each.origin,
+            "reference": str(each.reference or ""),
+            "source": str(each.source or ""),
+        }
         for each in environment.variables.values()
     ]
     terminal.result({"name": environment.name, "settings": settings, "variables": redact(variables)})
     terminal.table(f"settings of {environment.name}", ("key", "value"), flat(settings))
-    rows = [(each["name"], redact(each["value"]), each["origin"]) for each in variables]
-    terminal.table(f"variables of {environment.name}", ("name", "value", "from"), rows)
+    rows = [
+        [redact(each[column]) or "-" for column in ("name", "value", "type", "origin", "source")]
+        for each in variables
+    ]
+    terminal.table(f"variables of {environment.name}", ("name", "value", "type", "from", "kept in"), rows)
 
 
 @task(help={"env": "Only this environment; without it, all.", "json": JSON_HELP})
@@ -124,22 +140,18 @@ def _line(name: str, finding: dict[str, str]) -> str:
 
 def _findings(root: Path, name: str) -> list[dict[str, str]]:
     """Return all that is wrong with an environment and its stack."""
-    from windlass.environment.inspection import with_stand_ins
-    from windlass.environment.loading import load
-    from windlass.environment.problems import InvalidEnvironment
+    from windlass.environment.inspection import examine, with_stand_ins
     from windlass.errors import WindlassError
 
     from . import _terminal
 
-    found: list[dict[str, str]] = []
-    environment: Environment | None
     try:
-        environment = load(root, name)
-    except InvalidEnvironment as invalid:
-        found = [_finding("error", str(problem)) for problem in invalid.problems]
-        environment = with_stand_ins(root, name)
+        examined = examine(root, name)
+        environment = with_stand_ins(root, name, examined)
     except WindlassError as error:
         return [_finding("error", error.message, error.hint)]
+    found = [_finding("error", str(problem)) for problem in examined.problems]
+    found += [_finding("warning", str(problem)) for problem in examined.variables.warnings]
     return found if environment is None else found + _stack_findings(_terminal.opened(environment))
 
 
@@ -159,4 +171,4 @@ def _finding(severity: str, message: str, fix: str = "") -> dict[str, str]:
     return {"severity": severity, "message": message, "fix": fix}
 
 
-namespace = Collection("env", list_, show, check)
+namespace = Collection("env", list_, show, check, diff, generate, example, doctor)

@@ -12,7 +12,7 @@ from windlass.environment import files, validation, variables
 from windlass.environment.environment import Environment, Variable
 from windlass.environment.files import Table
 from windlass.environment.loading import BASE, FOLDER, own_problems
-from windlass.environment.model import Settings
+from windlass.environment.model import Settings, VariablesSettings
 from windlass.environment.problems import InvalidEnvironment, Problem, in_order
 from windlass.environment.variables import Variables
 from windlass.shell import Sensitive
@@ -22,6 +22,12 @@ def settings_of(root: Path, name: str) -> tuple[Settings | None, list[Problem]]:
     """Return an environment's settings, or None, and the problems of its TOML files; no secret is read."""
     pair = _pair(root, name)
     return validation.settings_of(pair, files.merge(pair[0].data, pair[1].data))
+
+
+def rules_of(root: Path, name: str) -> VariablesSettings:
+    """Return an environment's `[variables]` table; the default one where it is not valid."""
+    pair = _pair(root, name)
+    return validation.variable_rules(files.merge(pair[0].data, pair[1].data))
 
 
 def without_variables(root: Path, name: str) -> Environment:

@@ -117,13 +117,36 @@ def declared(root: Path, name: str) -> Declared:
     complete = not problems
     problems += [*loose, *(entry.problem for entry in entries if entry.problem is not None)]
     problems += _duplicates(entries)
-    places = (entry.place for entry in entries if entry.file in schema.FILES and _shown(entry.name))
-    is_whole = (root / SCHEMA_FILE).is_file()
-    declarations, faults = schema.read(places, environments_of(root), is_whole=is_whole)
+    declarations, faults = _schema_of(root, entries)
     # Only the last value of a name counts: what it replaces need not be reachable. An entry of the schema
     # without a value only declares.
     merged = {entry.name: entry for entry in entries if entry.file != SCHEMA_FILE or entry.value}
     return Declared(merged, (*problems, *faults), complete, declarations)
+
+
+def entries_of(root: Path, file: str) -> tuple[list[Entry], list[Problem]]:
+    """Return the entries of one dotenv file and what is wrong in it.
+
+    Args:
+        root: the repository.
+        file: the file, relative to it; one that is not there is empty.
+    """
+    text, fault = _read(root, file)
+    found, problems, _ = _entries(file, text)
+    problems += [each.problem for each in found if each.problem is not None]
+    return found, [*([fault] if fault else []), *problems]
+
+
+def schema_of(root: Path) -> tuple[Schema, list[Problem]]:
+    """Return what the comments of the files say of the variables, and what is wrong with the comments."""
+    found = [entry for file in schema.FILES for entry in entries_of(root, file)[0]]
+    return _schema_of(root, found)
+
+
+def _schema_of(root: Path, entries: Iterable[Entry]) -> tuple[Schema, list[Problem]]:
+    places = (entry.place for entry in entries if entry.file in schema.FILES and _shown(entry.name))
+    is_whole = (root / SCHEMA_FILE).is_file()
+    return schema.read(places, environments_of(root), is_whole=is_whole)
 
 
 def resolver_of(

@@ -1,0 +1,236 @@
+"""Makes the key material an environment needs and does not have yet, and writes it where it is to be kept.
+
+A variable whose reference names a file or a dotenv file gets its value there; one that no file sets gets it
+in `envs/<name>.local.env`. A value that is there is replaced only when that is asked for.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from windlass.environment.keeping import Keeping
+from windlass.environment.problems import nearest
+from windlass.environment.schema import Declaration
+from windlass.environment.strength import weakness
+from windlass.environment.value_types import TYPES
+from windlass.environment.variables import Entry
+from windlass.errors import ConfigurationError
+from windlass.secrets.generating import generate, kind_fault
+from windlass.secrets.providers.base import Failure
+from windlass.secrets.references import Address
+from windlass.secrets.targets import parse_target
+from windlass.secrets.writers import entry_fault
+from windlass.shell import Sensitive
+
+# The providers whose places are on this machine: to the others, `secrets.set` and `secrets.rotate` write.
+_HERE: Final = ("file", "dotenv")
+_GIT_TIMEOUT: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One value to make.
+
+    Args:
+        name: the variable.
+        kind: what is made, such as `base64:32`.
+        address: where it is written.
+        replaces: there is a value, and it is replaced.
+    """
+
+    name: str
+    kind: str
+    address: Address
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class Left:
+    """A variable that is left as it is, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Fillings:
+    """What is to be made and what is left alone."""
+
+    made: tuple[Filling, ...]
+    left: tuple[Left, ...]
+
+
+def plan(keeping: Keeping, names: Sequence[str] = (), *, kind: str = "", overwrite: bool = False) -> Fillings:
+    """Decide what is made and where it goes; nothing is written.
+
+    Args:
+        keeping: the environment.
+        names: the variables; empty: those that are required and whose type says how they are made.
+        kind: what to make, for variables whose type does not say it.
+        overwrite: replace values that are there.
+
+    Raises:
+        ConfigurationError: it is not clear what to make, or where it would go is not kept out of git.
+    """
+    if keeping.found.problems:
+        listed = "\n".join(f"  {each}" for each in keeping.found.problems)
+        raise ConfigurationError(f"The files of {keeping.environment.name} have problems:\n{listed}")
+    if kind and (fault := kind_fault(kind)):
+        raise ConfigurationError(f"--kind {kind}: {fault}.")
+    if kind and not names:
+        raise ConfigurationError("Which variable is meant?", "Name it with --name.")
+    for name in names:
+        if entry_fault(name, ""):
+            raise ConfigurationError(f"{name!r} is no name of a variable.")
+    made: list[Filling] = []
+    left: list[Left] = []
+    for name in names or _required(keeping):
+        decided = _decide(keeping, name, kind, overwrite=overwrite)
+        made += [decided] if isinstance(decided, Filling) else []
+        left += [decided] if isinstance(decided, Left) else []
+    for filling in made:
+        _refuse_published(keeping.environment.root, filling)
+    return Fillings(tuple(made), tuple(left))
+
+
+def fill(keeping: Keeping, fillings: Sequence[Filling]) -> tuple[dict[str, Sensitive], dict[str, str]]:
+    """Make the values and write them.
+
+    Returns:
+        The values that were written, and why the others were not, both by the variable's name.
+
+    Raises:
+        ConfigurationError: a value of its kind would break the schema; nothing was written.
+    """
+    values = {each: _made(keeping, each) for each in fillings}
+    done: dict[str, Sensitive] = {}
+    failed: dict[str, str] = {}
+    for provider in _HERE:
+        own = {each: value for each, value in values.items() if each.address.provider == provider}
+        if not own:
+            continue
+        written = keeping.resolver.client(provider).write(
+            {each.address.target: value for each, value in own.items()}
+        )
+        keeping.resolver.forget(each.address for each in own)
+        for each, value in own.items():
+            answer = written[each.address.target]
+            if isinstance(answer, Failure):
+                failed[each.name] = str(answer)
+            else:
+                done[each.name] = value
+    return done, failed
+
+
+def _required(keeping: Keeping) -> tuple[str, ...]:
+    declarations = keeping.found.schema.declarations
+    return tuple(
+        name
+        for name, each in declarations.items()
+        if each.is_required(keeping.environment.name) and each.type and each.type.kind
+    )
+
+
+def _decide(keeping: Keeping, name: str, kind: str, *, overwrite: bool) -> Filling | Left:
+    declarations = keeping.found.schema.declarations
+    entry = keeping.found.entries.get(name)
+    if entry is None and name not in declarations and not kind:
+        close = nearest(name, {*declarations, *keeping.found.entries})
+        raise ConfigurationError(
+            f"No file of envs/ declares {name}." + (f" Did you mean {close}?" if close else ""),
+            "Say with --kind what to make, such as --kind password:32.",
+        )
+    kind = kind or _kind_of(declarations.get(name), name)
+    address = _address(keeping, name, entry)
+    if isinstance(address, Left):
+        return address
+    has = _has_value(keeping, entry)
+    if has and not overwrite:
+        return Left(name, f"{has}; --overwrite replaces it")
+    return Filling(name, kind, address, bool(has))
+
+
+def _kind_of(declaration: Declaration | None, name: str) -> str:
+    if declaration is not None and declaration.type is not None and declaration.type.kind:
+        return declaration.type.kind
+    makers = ", ".join(each.name for each in TYPES if each.makes({}))
+    raise ConfigurationError(
+        f"The type of {name} does not say what to make.",
+        f"Give --kind, such as --kind password:32, or one of these types in the schema: {makers}.",
+    )
+
+
+def _address(keeping: Keeping, name: str, entry: Entry | None) -> Address | Left:
+    """Return where a value goes, or why it goes nowhere."""
+    if entry is None or entry.reference is None:
+        return Address("dotenv", f"envs/{keeping.environment.name}.local.env#{name}")
+    for choice in entry.reference.choices:
+        if choice.provider in _HERE:
+            return choice
+    place = entry.reference.choices[0]
+    return Left(name, f"it is kept in {place}: `inv secrets.set --name {name}` writes there")
+
+
+def _has_value(keeping: Keeping, entry: Entry | None) -> str:
+    """Return where a variable has a value already; empty when it has none."""
+    if entry is None:
+        return ""
+    if entry.reference is None:
+        return f"it has a value in {entry.origin}" if entry.value.strip() else ""
+    resolution = keeping.resolver.resolve([entry.reference])[entry.reference]
+    if not isinstance(resolution.value, Failure):
+        return f"it has a value in {resolution.source}"
+    # Whether there is a value is not known: it is taken for one, or it might be lost.
+    return "" if resolution.value.missing else f"{resolution.value}"
+
+
+def _made(keeping: Keeping, filling: Filling) -> Sensitive:
+    value = generate(filling.kind)
+    declaration = keeping.found.schema.declarations.get(filling.name)
+    if declaration is None:
+        return value
+    fault, decoded = "", None
+    if declaration.type is not None:
+        fault = declaration.type.fault(value.reveal())
+        decoded = declaration.type.decoded(value.reveal())
+    fault = fault or weakness(value.reveal(), decoded=decoded, min_bits=declaration.min_bits)
+    if fault:
+        raise ConfigurationError(
+            f"A {filling.kind} for {filling.name} {fault}; nothing was written.",
+            f"{declaration.file}:{declaration.line} says what it must be; --kind makes another.",
+        )
+    return value
+
+
+def _refuse_published(root: Path, filling: Filling) -> None:
+    """Refuse a file of the repository that git would take in."""
+    target = filling.address.target
+    path = parse_target(target).path if filling.address.provider == "dotenv" else target
+    try:
+        place = (root / Path(path).expanduser()).resolve()
+    except RuntimeError:
+        return
+    if place.is_relative_to(root.resolve()) and _is_ignored(root, place) is False:
+        raise ConfigurationError(
+            f"{path} would hold the value of {filling.name} and git does not ignore it; nothing was written.",
+            "Add it to .gitignore, such as the line envs/*.local.env.",
+        )
+
+
+def _is_ignored(root: Path, path: Path) -> bool | None:
+    """Return whether git ignores a path; None where there is no git or no repository."""
+    try:
+        said = subprocess.run(
+            ["git", "check-ignore", "--quiet", "--", str(path)],
+            cwd=root,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {0: True, 1: False}.get(said.returncode)
