@@ -255,6 +255,11 @@ def test_what_only_resembles_a_secret_is_left(text: str) -> None:
     assert hits(text) == []
 
 
+@pytest.mark.parametrize("before", ["", "x = 1, ", "a long line of some script; " * 20])
+def test_an_assignment_is_found_wherever_its_line_begins(before: str) -> None:
+    assert len(hits(f'{before}api_key="{invented("", 32)}"')) == 1
+
+
 def test_a_line_may_say_itself_that_it_is_none_but_not_of_a_value() -> None:
     line = f"{invented('ghp_', 36)}  # pragma: allowlist secret"
     assert [each.pragma for each in hits(line)] == [True]

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import unquote
 
@@ -378,21 +379,29 @@ def _is_encoded_key(match: re.Match[bytes]) -> bool:
 
 
 def _is_assigned(match: re.Match[bytes]) -> bool:
-    value = _text(match[2])
     if match[1] and match.string[match.end() : match.end() + 1] != match[1]:
         return False
-    if not looks_random(value) or _HASH.match(value) or (not match[1] and _CODE.fullmatch(value)):
+    # The name first: names repeat, and most of them say no.
+    before = match.string[max(0, match.start() - _NAME_REACH) : match.start()]
+    name = _NAME_BACKWARDS.match(before[before.rfind(b"\n") + 1 :][::-1])
+    if name is None or not _assigns_secret(name[1]):
         return False
-    before = match.string[max(0, match.start() - 100) : match.start()]
-    name = _NAME.search(before[before.rfind(b"\n") + 1 :])
-    return name is not None and assigns_secret(_text(name[1]))
+    value = _text(match[2])
+    if _HASH.match(value) or (not match[1] and _CODE.fullmatch(value)):
+        return False
+    return looks_random(value)
 
 
+@lru_cache(maxsize=4096)
+def _assigns_secret(backwards: bytes) -> bool:
+    return assigns_secret(_text(backwards[::-1]))
+
+
+_NAME_REACH: Final = 100
 _HASH: Final = re.compile(r"(?:sha\d+|md5|blake\w+)[-:]|https?:|/|\.{1,2}/")
 _CODE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
-_NAME: Final = re.compile(
-    rb"(?<![\w.:-])([A-Za-z_][\w.-]*)[\"'\]]*[ \t]*(?::[ \t]*[\w.\[\], |]{1,30})?[ \t]*\Z"
-)
+# What stands before `=` or `:`, read from there: quotes and brackets, perhaps a type, the name.
+_NAME_BACKWARDS: Final = re.compile(rb"[ \t\"'\]]*(?:[\w.\[\] |]{1,30}:[ \t]*)?([\w.-]*[A-Za-z_])(?![\w.:-])")
 _PEM: Final = re.compile(
     PEM_BEGIN.encode() + rb"(?:\\[nr]|[\s\"'`+,>#*\\|]|[A-Z][\w-]+: [^\n\\]*){0,80}?[A-Za-z0-9+/=]{40}"
     # All of it, so that an excerpt shows no line of the key.
