@@ -77,8 +77,12 @@ def task(
     name: str | None = None,
     default: bool = False,
     iterable: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], GuardedTask]:
-    """Make a function a guarded task; `help` explains its options, `iterable` names the repeatable ones.
+    """Make a function a guarded task.
+
+    `help` explains its options, `iterable` names the repeatable ones, `optional` those whose value may be
+    left out, which makes it `True`.
 
     `name` is for a name the function cannot have; the `_` of `list_` goes by itself. There are no
     short options: Invoke would make `-h` of `--host`, and `-y` on the wrong task is too easily typed.
@@ -87,7 +91,13 @@ def task(
     def decorate(body: Callable[..., Any]) -> GuardedTask:
         own = name or body.__name__.rstrip("_")
         return GuardedTask(
-            body, name=own, help=help or {}, auto_shortflags=False, default=default, iterable=list(iterable)
+            body,
+            name=own,
+            help=help or {},
+            auto_shortflags=False,
+            default=default,
+            iterable=list(iterable),
+            optional=optional,
         )
 
     return decorate

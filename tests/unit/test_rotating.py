@@ -331,6 +331,16 @@ def test_a_write_that_arrives_late_is_still_known(world: World) -> None:
     assert len(world.made) == 2
 
 
+def test_the_previous_version_of_a_document_is_no_place_for_a_fields_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever writes another field makes a version in which the field has the new value."""
+    world = World(monkeypatch, ("kept:shop#KEY", "kept:shop#KEY?stage=previous"), reencrypts=False)
+    with pytest.raises(ConfigurationError, match="a version of a whole document"):
+        world.finish()
+    assert world.happened == []
+
+
 def test_a_re_encryption_needs_the_value_before(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, PLACES["versions alone"], reencrypts=True)
     with pytest.raises(ConfigurationError, match="needs the value before as well"):

@@ -249,6 +249,11 @@ def begin(
     apart = previous is not None and (version is None or not same_secret(place, previous))
     if previous is not None and apart:
         store.require_writable(previous)
+    if previous is not None and not apart and parse_target(place.target).field:
+        raise ConfigurationError(
+            f"{previous} is a version of a whole document: when any field is written, it is another one.",
+            f"Keep the value before in a field of its own, and name it in [secrets.rotation.{variable}].",
+        )
     if version is None and not apart:
         raise ConfigurationError(
             f"{place} keeps no versions, so that the value before would be lost.",
