@@ -19,6 +19,7 @@ BUILT_IN: Final = {
     "variable": "variable",
     "aws": "aws",
     "azure": "azure",
+    "vault": "vault",
 }
 
 
