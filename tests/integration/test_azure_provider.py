@@ -237,7 +237,7 @@ def test_a_missing_secret_where_nothing_may_be_listed(keyvault: KeyVault, connec
     ]
     found = failure(one(connect(), "db-pasword"))
     assert found.missing
-    assert found.fix == "check the name; the case of letters means nothing"
+    assert found.fix == "check the name, or store it with secrets.set"
 
 
 def test_a_deleted_secret_says_how_to_recover_it(keyvault: KeyVault, real_names: Connect) -> None:
@@ -297,7 +297,7 @@ def test_a_wrong_client_secret_is_told_once_for_all(
     assert len(set(map(str, found.values()))) == 1
     assert failure(found["s0"]) == Failure(
         "the login to Azure failed: the client's secret is wrong (AADSTS7000215)",
-        "set the secret's value, not its id, where client_secret refers to",
+        "give the secret's value, not its id",
     )
     assert len(keyvault.asked("POST .*/token")) == 1
     shown = capfd.readouterr()

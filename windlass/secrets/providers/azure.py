@@ -24,7 +24,7 @@ PROVIDER: Final = Provider(
     "${azure:shop-vault/db-password}",
     "The secret `db-password` of the Azure Key Vault `shop-vault`, its field with `#field` where it is JSON, "
     "an earlier version with `?version=…` or `?version=previous`. The vault may be left out with `vault` in "
-    "`[secrets.azure]`.",
+    "`[secrets.azure]`; see [Azure](../providers/azure.md).",
     target_problem,
     _connect,
     extra=EXTRA,

@@ -34,7 +34,7 @@ _NOT_RESOLVED: Final = ("NameResolutionError", "gaierror")
 _LOGIN_FIXES: Final = {
     7000215: (
         "the client's secret is wrong",
-        "set the secret's value, not its id, where client_secret refers to",
+        "give the secret's value, not its id",
     ),
     7000222: ("the client's secret has expired", "make a new one: az ad app credential reset --append"),
     700016: ("the tenant has no application of this client id", "check client_id and tenant_id"),
@@ -262,5 +262,5 @@ def missing(document: Document, nearest: str = "", deleted: str = "") -> Failure
         return Failure(
             f"there is no version {document.version} of the secret {name} in the vault {vault}", missing=True
         )
-    fix = f"did you mean {nearest}?" if nearest else "check the name; the case of letters means nothing"
+    fix = f"did you mean {nearest}?" if nearest else "check the name, or store it with secrets.set"
     return Failure(f"the vault {vault} has no secret {name}", fix, missing=True)
