@@ -89,6 +89,11 @@ def test_two_fields_of_one_document_are_one_read() -> None:
     assert wanted("a#b", Place()).read != wanted("a#b?stage=AWSPREVIOUS", Place()).read
 
 
+def test_stages_have_the_names_they_have_for_all_providers() -> None:
+    assert wanted("a?stage=previous", Place()) == wanted("a?stage=AWSPREVIOUS", Place())
+    assert wanted("a?stage=current", Place()).read.is_current
+
+
 def test_only_the_current_version_can_be_had_in_a_batch() -> None:
     current = ("a", "a?stage=AWSCURRENT")
     others = ("a?stage=AWSPREVIOUS", f"a?version={VERSION}", f"a?stage=AWSCURRENT&version={VERSION}")

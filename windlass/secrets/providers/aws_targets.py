@@ -15,6 +15,8 @@ from windlass.secrets.targets import Target, parse_target, target_fault
 CURRENT: Final = "AWSCURRENT"
 PREVIOUS: Final = "AWSPREVIOUS"
 OPTIONS: Final = ("stage", "version", "region", "profile", "role")
+# What stages are called for all providers.
+_STAGES: Final = {"current": CURRENT, "previous": PREVIOUS}
 # AWS Secrets Manager, CreateSecret: name and SecretString; the size is in bytes of UTF-8.
 NAME_LIMIT: Final = 512
 SIZE_LIMIT: Final = 65536
@@ -132,7 +134,8 @@ def wanted(text: str, default: Place) -> Wanted:
     if region := arn_region(target.path):
         given["region"] = region
     place = replace(default, **given)
-    read = Read(place, target.path, options.get("stage", ""), options.get("version", ""))
+    stage = options.get("stage", "")
+    read = Read(place, target.path, _STAGES.get(stage, stage), options.get("version", ""))
     return Wanted(read, target.field)
 
 
