@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from windlass.environment import example
+from windlass.environment import variables as variables_module
+from windlass.environment.inspection import examine
 from windlass.errors import ConfigurationError
 from windlass.stack.adopting import Used, app_name, base_toml, overrides, propose, variables
 
@@ -73,6 +76,7 @@ def test_an_existing_project_gets_files_that_hold_no_secret(tmp_path: Path) -> N
         "envs/environment.schema.json",
         "envs/prod.toml",
         "envs/base.env",
+        "envs/schema.env",
         ".dockerignore",
         ".env.example",
         ".gitignore",
@@ -85,6 +89,30 @@ def test_an_existing_project_gets_files_that_hold_no_secret(tmp_path: Path) -> N
     host = tomllib.loads(files["envs/prod.toml"])
     assert host["protected"] is True
     assert host["hosts"]["server1"] == {"address": "example.com", "user": "deploy"}
+
+
+def test_the_schema_says_what_names_and_defaults_tell(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        f"{COMPOSE}    labels: [x=${{DEBUG:-false}}, y=${{API_KEY:-a b}}]\n"
+    )
+    files = {file.path: file.text for file in propose(tmp_path, files=[], app="shop", host="")}
+    (tmp_path / "envs").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    declared = variables_module.schema_of(tmp_path)[0].declarations
+    assert [(each.name, each.always, each.sensitive, str(each.type or "")) for each in declared.values()] == [
+        ("API_KEY", False, True, ""),
+        ("DB_PASSWORD", True, True, ""),
+        ("DEBUG", False, None, "bool"),
+        ("PORT", False, None, "port"),
+        ("SECRET_KEY", True, True, ""),
+        ("TAG", False, None, ""),
+    ]
+    process = {"SECRET_KEY": "Kx7vQ2mRzp4T", "DB_PASSWORD": "nB8wYd3Jh6Lc"}
+    found = examine(tmp_path, "local", process=process)
+    assert (found.problems, found.variables.warnings) == ((), ())
+    assert files[".env.example"] == example.text(tmp_path)
+    assert "a b" not in files["envs/schema.env"]
 
 
 def test_a_repository_without_a_compose_file_is_refused(tmp_path: Path) -> None:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from windlass.environment import example
+from windlass.environment.loading import FOLDER
 from windlass.environment.reference import json_schema
+from windlass.environment.schema import SCHEMA_FILE
 from windlass.errors import ConfigurationError, WindlassError
+from windlass.secrets.shapes import name_is_secret
+from windlass.secrets.writers.entries import name_fault
 from windlass.stack import compose
 
 USUAL_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -74,12 +80,16 @@ def propose(root: Path, *, files: Sequence[str], app: str, host: str) -> tuple[N
     used = variables("\n".join((root / name).read_text() for name in found))
     model = _model(root, found)
     environment = "prod" if host else "local"
-    return (
-        NewFile(f"envs/{_SCHEMA}", json.dumps(json_schema(), indent=2) + "\n"),
+    envs = (
         NewFile("envs/base.toml", _SCHEMA_LINE + base_toml(app_name(app or root.name), found, model)),
         NewFile(f"envs/{environment}.toml", _SCHEMA_LINE + _host_toml(host)),
         NewFile("envs/base.env", _base_env(used)),
-        NewFile(".env.example", _example(used)),
+        NewFile(SCHEMA_FILE, _schema_env(used)),
+    )
+    return (
+        NewFile(f"envs/{_SCHEMA}", json.dumps(json_schema(), indent=2) + "\n"),
+        *envs,
+        NewFile(example.NAME, _example(envs)),
         NewFile(".gitignore", _IGNORED, ", ".join(_IGNORED.split())),
         NewFile(".dockerignore", _NOT_IN_IMAGES, ", ".join(_NOT_IN_IMAGES.split())),
         NewFile("tasks.py", _TASKS, "from windlass.tasks import namespace as ns"),
@@ -226,10 +236,44 @@ def _base_env(used: Sequence[Used]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _example(used: Sequence[Used]) -> str:
-    lines = ["# What the stack needs; copy what you set to envs/<name>.env."]
-    lines += [f"{each.name}={'' if each.default is None else each.default}" for each in used]
+def _schema_env(used: Sequence[Used]) -> str:
+    """Return `envs/schema.env`: what is known of each variable from its name and its default."""
+    lines = [
+        "# What the variables are: required, of which type, secret. Every deploy and `inv env.check` look here.",
+        "# All decorators and types: docs/reference/environment.md of Windlass.",
+    ]
+    for each in used:
+        if name_fault(each.name):
+            continue
+        secret = name_is_secret(each.name)
+        lines.append("")
+        if each.default and not secret:
+            lines.append(f"# The Compose files have the default {' '.join(each.default.split())}")
+        said = " ".join(_decorators(each, secret=secret))
+        lines += [f"# {said}"] if said else []
+        lines.append(f"{each.name}=")
     return "\n".join(lines) + "\n"
+
+
+def _decorators(used: Used, *, secret: bool) -> Iterator[str]:
+    if used.default is None:
+        yield "@required"
+    if secret:
+        yield "@sensitive"
+    elif used.name.split("_")[-1] == "PORT":
+        yield "@type=port"
+    elif used.default in {"true", "false"}:
+        yield "@type=bool"
+
+
+def _example(files: Iterable[NewFile]) -> str:
+    """Return `.env.example` as `env.example` writes it once these files are there."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / FOLDER).mkdir()
+        for file in files:
+            (root / file.path).write_text(file.text)
+        return example.text(root)
 
 
 # Backups and the variables of environments have no place in an image.
