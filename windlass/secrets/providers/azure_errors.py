@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Final
 
 from azure.core.exceptions import (
@@ -51,16 +51,16 @@ _SHARED_FIX: Final = (
 _FIXES: Final = {
     "default": _SHARED_FIX,
     "managed-identity": "run it on a machine with this identity, check client_id, or choose another login",
-    "client-secret": "check tenant_id, client_id and client_secret in [secrets.azure]",
+    "client-secret": "check all client settings of [secrets.azure]",  # pragma: allowlist secret
 }
 
 
 class Reach(Enum):
     """What an error says something about."""
 
-    SECRET = "secret"  # noqa: S105 - a word
-    VAULT = "vault"
-    LOGIN = "login"
+    SECRET = auto()
+    VAULT = auto()
+    LOGIN = auto()
 
 
 @dataclass(frozen=True)
