@@ -16,9 +16,11 @@ from windlass.release.planning import (
     doomed,
     kept_references,
     last_good,
+    one_by_one,
     preflight,
     without_images,
 )
+from windlass.stack.model import Service, Stack
 
 API = container("api", config="h-r1", image="shop-api:r1")
 DB = container("db", config="h-db", image="postgres:17")
@@ -113,6 +115,45 @@ def test_a_plan_is_unchanged_only_when_every_host_is():
     assert plan("unchanged", "unchanged").unchanged
     assert not plan("unchanged", "create").unchanged
     assert plan("create").as_data()["changes"]["0"][0]["kind"] == "create"
+
+
+# --- what is recreated by itself
+
+
+def stack(**services: dict) -> Stack:
+    made = {name: Service(name, **each) for name, each in services.items()}
+    return Stack("shop", Path("/r"), Path("/r"), {}, made)
+
+
+def needs(*names: str, **more) -> dict:
+    return {"depends_on": dict.fromkeys(names, "service_started"), **more}
+
+
+CHAIN = {"db": needs(), "redis": needs(), "api": needs("db", "redis"), "web": needs("api"), "cron": needs()}
+
+
+@pytest.mark.parametrize(
+    ("recreated", "first"),
+    [
+        ([], ()),
+        (["web"], ()),
+        (["cron"], ()),
+        (["db"], ("db",)),
+        (["api"], ("api",)),
+        (["api", "redis", "db"], ("db", "redis", "api")),
+        (["db", "api", "web"], ()),
+        (["db", "web"], ("db",)),
+    ],
+)
+def test_what_others_that_stay_depend_on_is_recreated_by_itself(recreated, first):
+    changes = [Change(name, "recreate" if name in recreated else "unchanged") for name in CHAIN]
+    assert one_by_one(stack(**CHAIN), [*changes, Change("old", "remove")]) == first
+
+
+def test_what_runs_once_does_not_run_twice():
+    services = {"init": needs(one_shot=True), "api": needs("init"), "web": needs("api")}
+    changes = [Change("init", "recreate"), Change("api", "recreate"), Change("web", "unchanged")]
+    assert one_by_one(stack(**services), changes) == ()
 
 
 # --- preflight

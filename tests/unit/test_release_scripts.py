@@ -170,6 +170,21 @@ def test_staging_again_replaces_the_release_and_keeps_the_key(place, docker):
     assert (root / "key").read_text() == f"{KEY}\n"
 
 
+def test_services_that_come_first_come_by_name_and_one_that_fails_ends_it(place, docker):
+    directory, token = place
+    job = work(directory, token=token, release="r2")
+    HERE.run(scripts.up(job, DEPLOY, first=("db", "redis")))
+    ends = [words[words.index("up") :] for words in asked(docker)]
+    assert [[word for word in end if not word.startswith("-")][-1] for end in ends[:2]] == ["db", "redis"]
+    assert all("--remove-orphans" not in end for end in ends[:2])
+    assert "--remove-orphans" in ends[2]
+    assert len(ends) == 3
+    (docker / "code").write_text("1")
+    with pytest.raises(CommandFailed):
+        HERE.run(scripts.up(job, DEPLOY, first=("db",)))
+    assert len(asked(docker)) == 4
+
+
 def test_a_key_that_was_cut_short_is_written_anew(place, docker):
     directory, token = place
     (Path(directory) / "key").write_text("abc")

@@ -32,7 +32,6 @@ from windlass.release.preparing import Bundle, Candidate, bundle, prepare, proje
 from windlass.release.switching import Outcome, Target, has_smoke, switch
 from windlass.secrets.redaction import Redactor
 from windlass.shell import Script
-from windlass.stack.model import Stack
 
 STAGE_TIMEOUT = 600.0
 _NO_LOCK_YET = "<lock>"
@@ -175,7 +174,7 @@ def _with_steps(environment: Environment, prepared: Prepared) -> Prepared:
         steps.append(of("migrate", names[0], _migrate_script(settings.migrate, prepared, works[names[0]])))
     for name in names:
         steps += [
-            of("up", name, scripts.up(works[name], settings)),
+            of("up", name, scripts.up(works[name], settings, first=_first(prepared, name))),
             PlannedStep("health", name, "wait until every service is healthy"),
         ]
         if has_smoke(environment):
@@ -197,6 +196,10 @@ def _work(environment: Environment, prepared: Prepared, host: str, token: str) -
     )
 
 
+def _first(prepared: Prepared, host: str) -> tuple[str, ...]:
+    return planning.one_by_one(prepared.candidate.stack, prepared.plan.changes[host])
+
+
 def _stage_script(prepared: Prepared, work: scripts.Work, host: str) -> Script:
     bundled, facts = prepared.bundles[host], prepared.facts[host]
     return scripts.stage(
@@ -214,19 +217,8 @@ def _stage_script(prepared: Prepared, work: scripts.Work, host: str) -> Script:
 def _migrate_script(settings: MigrateSettings, prepared: Prepared, work: scripts.Work) -> Script:
     stack, facts = prepared.candidate.stack, next(iter(prepared.facts.values()))
     # Where all it needs is up, nothing is touched before the switch, whatever the new release changes.
-    ready = needed_services(stack, settings.service) <= facts.ready()
+    ready = planning.needed_services(stack, settings.service) <= facts.ready()
     return scripts.migrate(work, settings, dependencies=not ready)
-
-
-def needed_services(stack: Stack, service: str) -> set[str]:
-    """Return the services a service depends on, and those these depend on."""
-    found: set[str] = set()
-    todo = [service]
-    while todo:
-        new = set(stack.services[each].depends_on if (each := todo.pop()) in stack.services else ()) - found
-        found |= new
-        todo += new
-    return found
 
 
 def _record_script(environment: Environment, prepared: Prepared, work: scripts.Work, host: str) -> Script:
@@ -273,6 +265,7 @@ def _locked(session: Session, prepared: Prepared, locks: Mapping[str, DeployLock
             work=_work(environment, prepared, host.name, locks[host.name].token),
             facts=prepared.facts[host.name],
             meta=prepared.bundles[host.name].meta,
+            first=_first(prepared, host.name),
         )
         for host in session.hosts
     ]

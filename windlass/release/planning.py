@@ -10,6 +10,7 @@ from windlass.environment.environment import Environment
 from windlass.errors import PreflightFailed
 from windlass.release.facts import Facts
 from windlass.release.ledger import Meta
+from windlass.stack.model import Stack
 from windlass.stack.parts import differences
 
 OLDEST_COMPOSE = (2, 24, 4)  # the first with `!override`; older ones lack options used here
@@ -122,6 +123,45 @@ def _reasons(service: str, meta: Meta, facts: Facts) -> tuple[str, ...]:
     if before is None or not before.parts.get(service):
         return ()
     return differences(before.parts[service], meta.parts.get(service, {}))
+
+
+def one_by_one(stack: Stack, changes: Iterable[Change]) -> tuple[str, ...]:
+    """Return the services to recreate before all others, in this order, so that no other changes by it.
+
+    Older versions of Compose (2.26 does, 2.40 does not) recreate whatever depends on a service they
+    recreate. One that is brought up by name comes with what it depends on, and not with what depends on it.
+
+    Args:
+        stack: says what depends on what.
+        changes: what becomes of each service on the host.
+    """
+    services = stack.services
+    recreated = {each.service for each in changes if each.kind == "recreate" and each.service in services}
+    recreated -= {name for name in recreated if services[name].one_shot}
+    above: dict[str, set[str]] = {name: set() for name in services}
+    for name in services:
+        for needed in needed_services(stack, name) & set(services):
+            above[needed].add(name)
+    # What runs once would run twice: by name, and with all.
+    found = [
+        name
+        for name in sorted(recreated)
+        if above[name] - recreated
+        and not any(services[each].one_shot for each in needed_services(stack, name) & set(services))
+    ]
+    return tuple(sorted(found, key=lambda name: (len(needed_services(stack, name)), name)))
+
+
+def needed_services(stack: Stack, service: str) -> set[str]:
+    """Return the services a service depends on, and those these depend on."""
+    found: set[str] = set()
+    todo = [service]
+    while todo:
+        name = todo.pop()
+        new = set(stack.services[name].depends_on if name in stack.services else ()) - found
+        found |= new
+        todo += new
+    return found
 
 
 def preflight(environment: Environment, facts: Iterable[Facts], *, take_over: bool = False) -> None:

@@ -237,15 +237,28 @@ def migrate(work: Work, settings: MigrateSettings, *, dependencies: bool = True)
     )
 
 
-def up(work: Work, settings: DeploySettings, aliases: Mapping[str, str] | None = None) -> Script:
-    """Return the script that makes the release run, with the images it had where `aliases` names them."""
+def up(
+    work: Work,
+    settings: DeploySettings,
+    aliases: Mapping[str, str] | None = None,
+    first: Sequence[str] = (),
+) -> Script:
+    """Return the script that makes the release run.
+
+    Args:
+        work: the deploy.
+        settings: says how long it may take.
+        aliases: where the release's images are kept as they were, for references that moved on.
+        first: services to recreate by themselves before all others, see `planning.one_by_one`.
+    """
+    ups = [*(engine.up(work.compose(), (name,)) for name in first), engine.up(work.compose())]
     return work.guarded(
         "start the release",
         work.note("up", "started"),
         *_own_images(aliases or {}),
-        *engine.outliving(engine.limited(engine.up(work.compose()), settings.up_timeout)),
+        *engine.outliving([line for each in ups for line in engine.limited(each, settings.up_timeout)]),
         work.note("up", "done"),
-        timeout=settings.up_timeout + 30,
+        timeout=settings.up_timeout * len(ups) + 30,
     )
 
 

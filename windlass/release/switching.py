@@ -30,12 +30,14 @@ class Target:
         work: what its scripts share.
         facts: what was true there when the deploy was planned.
         meta: the release, as it is recorded there.
+        first: services to recreate by themselves before all others.
     """
 
     host: Host
     work: scripts.Work
     facts: Facts
     meta: Meta
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _start(environment: Environment, target: Target, emit: Emit, redact: Redact)
     settings = environment.settings.deploy
     name = target.host.name
     with phase(emit, "up"), step(emit, name, "start the release"):
-        target.host.run(scripts.up(target.work, settings, target.meta.aliases))
+        target.host.run(scripts.up(target.work, settings, target.meta.aliases, target.first))
     with phase(emit, "health"):
         _wait(environment, target.host, target.meta, emit)
     if has_smoke(environment):
