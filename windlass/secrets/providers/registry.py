@@ -20,6 +20,7 @@ BUILT_IN: Final = {
     "aws": "aws",
     "azure": "azure",
     "vault": "vault",
+    "postgres": "postgres",
 }
 
 
