@@ -244,10 +244,11 @@ class KeyVault:
                 time.sleep(self.latency)
             if fault is not None and fault.hang:
                 self.closing.wait(_WAIT)
-            yield fault
         finally:
+            # Before it is answered: who has an answer may be asking again already.
             with self._changed:
                 self._in_flight -= 1
+        yield fault
 
     def _wait_for_others(self, call: str) -> None:
         if self._together is None or not re.search(self._together[0], call):
