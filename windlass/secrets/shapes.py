@@ -111,7 +111,7 @@ _MAYBE_TOKEN: Final = _any_of(True)
 
 
 def name_is_secret(name: str) -> bool:
-    """Whether a name says that its value is secret: `DB_PASSWORD`, `API_KEY`, `githubToken`."""
+    """Whether a name says that its value is secret, as `DB_PASSWORD`, `API_KEY`, `githubToken` do."""
     upper = name.upper()
     words = [word.upper() for word in _WORD.findall(name)]
     if any(fnmatchcase(upper, pattern) for pattern in _SECRET_NAMES):
@@ -163,7 +163,7 @@ _COMMON: Final = frozenset(
 
 
 def is_stand_in(text: str) -> bool:
-    """Whether a text is what people write in place of a secret: `change-me`, `your-token`, `xxxx`."""
+    """Whether a text is what people write where a secret will be, such as `change-me` or `your-token`."""
     return text.lower() in _COMMON or _STAND_INS.search(text) is not None
 
 
