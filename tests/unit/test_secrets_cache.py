@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from windlass.environment.inspection import examine
+from windlass.environment.loading import load
 from windlass.secrets.cache import Scope, SecretCache, clear, folder_of, of_environment, opened
+from windlass.secrets.providers import registry
 from windlass.secrets.providers.base import Client, Context, Failure, Provider, Resolved
 from windlass.secrets.references import Address, Reference
 from windlass.secrets.resolving import Resolver
@@ -85,6 +88,19 @@ def test_an_entry_lives_as_long_as_it_may(tmp_path: Path) -> None:
     clock.now += 60.0
     assert cache.get("a") is None
     assert files(tmp_path) == []
+
+
+def test_what_came_from_the_cache_is_told_with_its_age(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cache = cache_of(tmp_path, clock)
+    cache.put({"a": SECRET})
+    clock.now += 40
+    cache.put({"b": SECRET})
+    assert cache.note == ""
+    cache.get("b")
+    assert cache.note == "1 secret is from the cache on this machine, up to 0 s old"
+    cache.get("a")
+    assert cache.note == "2 secrets are from the cache on this machine, up to 40 s old"
 
 
 def test_a_clock_that_went_back_gives_nothing(tmp_path: Path) -> None:
@@ -215,6 +231,8 @@ def test_another_repository_environment_or_login_has_other_values(tmp_path: Path
 WRITER = """
 import sys
 from pathlib import Path
+from windlass.environment.inspection import examine
+from windlass.environment.loading import load
 from windlass.secrets.cache import Scope, SecretCache, opened
 from windlass.secrets.settings import CacheSettings, SecretsSettings
 from windlass.secrets.resolving import Resolver
@@ -343,3 +361,27 @@ def test_an_environment_has_the_cache_its_settings_say(tmp_path: Path) -> None:
 def test_the_key_is_no_variable_of_the_environment(tmp_path: Path) -> None:
     wanted = SecretsSettings(cache=settings_of(tmp_path, key="${variable:KEY}"))
     assert "no file of envs/ sets the variable KEY" in of_environment(tmp_path, "prod", {}, wanted)[1]
+
+
+def test_tasks_use_the_cache_and_checks_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Counting()
+    provider = Provider("vault", "${vault:a}", "", lambda target: "", lambda context: client, is_remote=True)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: provider if name == "vault" else find(name))
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "prod.env").write_text("A=${vault:a}\n")
+    settings = f'[secrets.cache]\nttl = "1h"\ndirectory = "cache"\nkey = "{KEY}"\n'
+    toml = tmp_path / "envs" / "prod.toml"
+    toml.write_text(f'app = "shop"\n[hosts.web]\naddress = "203.0.113.10"\n{settings}')
+    first, second = (load(tmp_path, "prod", process={}) for _ in range(2))
+    assert first.variables["A"].value == second.variables["A"].value == Sensitive("value of a")
+    assert client.asked == ["a"]
+    assert first.notes == ()
+    assert second.notes[0].startswith("1 secret is from the cache")
+    assert examine(tmp_path, "prod", process={}).variables.notes == ()
+    assert client.asked == ["a", "a"]
+    load(tmp_path, "prod", process={"CI": "true"})
+    assert client.asked == ["a", "a", "a"]
+    toml.write_text(toml.read_text().replace(KEY, "short"))
+    assert "no secret is cached: the key" in load(tmp_path, "prod", process={}).notes[0]
+    assert len(client.asked) == 4

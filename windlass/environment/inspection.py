@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,22 @@ class Examined:
     problems: tuple[Problem, ...]
 
 
-def examine(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> Examined:
+def examine(
+    root: Path, name: str, *, process: Mapping[str, str] | None = None, cached: bool = False
+) -> Examined:
     """Read all files of an environment, get its secrets, and find every problem.
 
     Args:
         root: the repository.
         name: the environment's name.
         process: the variables `${env:NAME}` refers to; None for those of this process.
+        cached: whether secrets may come from the cache of `[secrets.cache]`; a check needs the truth.
     """
     pair = _pair(root, name)
     merged = files.merge(pair[0].data, pair[1].data)
     settings, problems = validation.settings_of(pair, merged)
-    found = _variables(root, name, merged, os.environ if process is None else process)
+    given = os.environ if process is None else process
+    found = _variables(root, name, merged, given, cached=cached)
     problems += [*found.problems, *own_problems(root, name, pair, settings)]
     problems += validation.store_problems(pair, merged)
     if found.complete:
@@ -82,11 +86,20 @@ def variables_of(root: Path, name: str) -> Variables:
     return _variables(root, name, files.merge(pair[0].data, pair[1].data), os.environ)
 
 
-def _variables(root: Path, name: str, merged: Table, process: Mapping[str, str]) -> Variables:
+def _variables(
+    root: Path, name: str, merged: Table, process: Mapping[str, str], *, cached: bool = False
+) -> Variables:
     rules, secrets = validation.variable_rules(merged), validation.secrets_settings(merged)
     # What is not valid is taken for protected: then no check is left out.
     protected = merged.get("protected", False) is not False
-    return variables.load(root, name, rules, process, secrets, protected=protected)
+    if not cached or secrets.cache.ttl <= 0:
+        return variables.load(root, name, rules, process, secrets, protected=protected)
+    from windlass.secrets.cache import of_environment
+
+    cache, lack = of_environment(root, name, process, secrets)
+    found = variables.load(root, name, rules, process, secrets, cache, protected=protected)
+    notes = [lack, cache.note if cache else ""]
+    return replace(found, notes=(*found.notes, *filter(None, notes)))
 
 
 def with_stand_ins(root: Path, name: str, examined: Examined | None = None) -> Environment | None:

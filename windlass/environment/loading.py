@@ -103,7 +103,7 @@ def load(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> 
     from windlass.environment.problems import InvalidEnvironment
 
     _existing(name, names(root))
-    found = examine(root, name, process=process)
+    found = examine(root, name, process=process, cached=True)
     if found.problems or found.settings is None:
         raise InvalidEnvironment(name, found.problems)
     return Environment(name, root, found.settings, found.variables.values, found.variables.notes)

@@ -88,9 +88,18 @@ class SecretCache:
         self._ttl = ttl
         self._clock = clock
         self._scope = scope
+        self._ages: list[float] = []
         secret = _bytes(key.reveal())
         self._names = _derived(secret, b"names")
         self._cipher = AESGCM(_derived(secret, b"content"))
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the values it gave; empty when it gave none."""
+        if not self._ages:
+            return ""
+        count = "1 secret is" if len(self._ages) == 1 else f"{len(self._ages)} secrets are"
+        return f"{count} from the cache on this machine, up to {max(self._ages):.0f} s old"
 
     def get(self, key: str) -> Sensitive | None:
         """Return the secret that was kept under a key; None when there is none, it is too old or damaged."""
@@ -140,8 +149,12 @@ class SecretCache:
             text = plain[_TIME.size : _TIME.size + size].decode("utf-8", "surrogatepass")
         except (InvalidTag, ValueError, struct.error):
             return None
+        age = self._clock() - kept
         # An entry of the future was kept before the clock went back: nobody knows how old it is.
-        return Sensitive(text) if 0 <= self._clock() - kept < self._ttl else None
+        if not 0 <= age < self._ttl:
+            return None
+        self._ages.append(age)
+        return Sensitive(text)
 
 
 def opened(

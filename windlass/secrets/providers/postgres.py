@@ -138,6 +138,8 @@ class PostgresClient(Client):
     def write(self, values: Mapping[str, Sensitive]) -> dict[str, Written]:
         """Set values, all in one transaction: a row that is there is changed, else one is added."""
         written: dict[str, Written] = {}
+        if not values:
+            return written
         try:
             with self._transaction(read_only=False) as connection:
                 connection.execute(_LOCK)
