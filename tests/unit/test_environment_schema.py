@@ -502,6 +502,13 @@ def test_an_ordinary_setting_is_no_placeholder(value: str) -> None:
     assert not is_placeholder(value, secret=False)
 
 
+@pytest.mark.parametrize(
+    "value", ["postgres://localhost/app", "redis://cache:6379/0", "keys/session", "/run/secret"]
+)
+def test_an_address_without_a_password_is_no_weak_secret(value: str) -> None:
+    assert not is_placeholder(value, secret=True)
+
+
 def test_what_is_generated_is_never_called_weak() -> None:
     for _ in range(300):
         for kind in ("password:12", "password:32", "base64:16", "base64:32", "hex:16", "hex:512", "uuid"):

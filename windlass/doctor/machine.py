@@ -93,7 +93,7 @@ def _docker() -> Iterator[Finding]:
         yield Finding(HERE, "buildx", "ok", _word_with_version(buildx))
     else:
         fix = "Install the plugin docker-buildx: images are built with it."
-        yield Finding(HERE, "buildx", "warning", buildx, fix)
+        yield Finding(HERE, "buildx", "warning", "there is no buildx plugin", fix)
 
 
 def _word_with_version(text: str) -> str:
@@ -105,5 +105,5 @@ def compose_finding(where: str, said: str) -> Finding:
     version = version_of(said)
     if version is not None and version >= OLDEST_COMPOSE:
         return Finding(where, "Compose", "ok", said)
-    found = f"{said} is too old" if version else said or "there is no Compose plugin"
+    found = f"{said} is too old" if version else "there is no Compose plugin"
     return Finding(where, "Compose", "failed", found, _INSTALL_COMPOSE)

@@ -29,7 +29,7 @@ _STAND_IN: Final = re.compile(
 _UPPER_STAND_IN: Final = re.compile(r"(?:TODO|TBD|FIXME|XXX)(?:[^A-Za-z].*)?", re.DOTALL)
 # For a secret also: signs that stand for anything, and `your-…`.
 _SECRET_STAND_IN: Final = re.compile(
-    r"(?i)(?P<sign>[*.?_#x0-])(?P=sign){2,}|your[-_ ].*|todo|tbd|n/?a|\$\{?[a-z_]+\}?|\{\{[^{}]*\}\}"
+    r"(?i)(?P<sign>[*.?_#x0-])(?P=sign){2,}|your[-_ ].*|todo|tbd|n\.?a\.?|\$\{?[a-z_]+\}?|\{\{[^{}]*\}\}"
 )
 # A secret made of nothing but these words (and digits or signs at their ends) is what everybody tries first.
 _WORDS: Final = frozenset(
@@ -48,7 +48,7 @@ _WORDS: Final = frozenset(
 )
 _LEET: Final = str.maketrans("@013457$!", "aoleastsi")
 _PIECES: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^A-Za-z0-9]+")
-_SPLIT: Final = re.compile(r"[-_.,:;/+ ]+")
+_SPLIT: Final = re.compile(r"[-_.,:;+ ]+")
 # So many bits an attacker with the hash of a password tries in hours.
 LEAST_LENGTH: Final = 8
 _CLASSES: Final = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
@@ -63,7 +63,10 @@ def is_placeholder(value: str, *, secret: bool) -> bool:
         value: the value; of a URL or a connection string, its password is looked at.
         secret: whether it is meant to be secret: then `password`, `example` or `secret123` count too.
     """
-    return any(_is_placeholder(each.strip(), secret) for each in (value, *passwords_in(value)))
+    if any(_is_placeholder(each.strip(), secret) for each in passwords_in(value)):
+        return True
+    # The words of an address or a path are its own: `postgres://localhost/app` holds no weak secret.
+    return _is_placeholder(value.strip(), secret and "/" not in value)
 
 
 def _is_placeholder(text: str, secret: bool) -> bool:

@@ -239,7 +239,7 @@ def _base_env(used: Sequence[Used]) -> str:
 def _schema_env(used: Sequence[Used]) -> str:
     """Return `envs/schema.env`: what is known of each variable from its name and its default."""
     lines = [
-        "# What the variables are: required, of which type, secret. Every deploy and `inv env.check` look here.",
+        "# What the variables are: required, of which type, secret. A deploy and `inv env.check` keep to it.",
         "# All decorators and types: docs/reference/environment.md of Windlass.",
     ]
     for each in used:
