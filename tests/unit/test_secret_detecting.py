@@ -123,7 +123,7 @@ def test_words_apart_are_no_broken_value() -> None:
 def test_the_lines_of_a_key_are_found_alone_but_not_what_every_key_has() -> None:
     line = KEY.splitlines()[3]
     assert [each.how for each in hits(f"  # {line}\n", KEY=KEY)] == ["line"]
-    assert hits("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n", KEY=KEY) == []
+    assert hits(f"-----BEGIN {KIND}-----\n-----END {KIND}-----\n", KEY=KEY) == []
 
 
 def test_short_values_and_common_words_are_named_and_not_searched_for() -> None:
