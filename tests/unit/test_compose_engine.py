@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from windlass.engines.compose import compose, limited, logs, outliving, run_once, up
+from windlass.engines.compose import compose, limited, limited_together, logs, outliving, run_once, up
 from windlass.shell import Command
 
 BASE = compose("shop", "/srv/shop/releases/r1/stack.json", "/srv/shop/releases/r1/secrets.env")
@@ -97,3 +97,21 @@ def test_lines_outlive_whoever_reads_them(tmp_path):
     process.stderr.close()
     assert process.wait(10) == 0
     assert (tmp_path / "end").exists()
+
+
+def test_several_commands_share_one_limit() -> None:
+    words = [Command.of("echo", "one"), Command.of("sleep", "30"), Command.of("echo", "never")]
+    done = bash(*limited_together(words, 1))
+    assert (done.returncode, done.stdout) == (124, "one\n")
+    assert bash(*limited_together([Command.of("echo", "a"), Command.of("echo", "b")], 60)).stdout == "a\nb\n"
+
+
+def test_no_command_begins_once_the_limit_is_over() -> None:
+    late = [Command.of("sleep", "1"), Command.of("echo", "never")]
+    done = bash(
+        *(
+            line.replace("SECONDS +", "SECONDS - 5 +") if "ends=" in line else line
+            for line in limited_together(late, 5)
+        )
+    )
+    assert (done.returncode, done.stdout) == (124, "")

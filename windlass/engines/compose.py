@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from windlass.shell import Command, quote
@@ -81,6 +82,20 @@ def outliving(lines: Sequence[str]) -> list[str]:
     stopped that it was about to start again.
     """
     return ["{", *lines, "} 2>&1 | { cat >&2 || cat >/dev/null; }"]
+
+
+def limited_together(commands: Sequence[Command], seconds: float) -> list[str]:
+    """Return script lines that run commands in turn and end them after a number of seconds in all."""
+    if len(commands) == 1:
+        return limited(commands[0], seconds)
+    lines = [f"ends=$((SECONDS + {math.ceil(seconds)}))"]
+    for command in commands:
+        lines += [
+            "left=$((ends - SECONDS))",
+            '[ "$left" -gt 0 ] || exit 124',
+            f'timeout -k 5 "$left" {command.quoted()} </dev/null',
+        ]
+    return lines
 
 
 def limited(command: Command, seconds: float, container: str | None = None) -> list[str]:

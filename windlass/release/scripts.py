@@ -256,9 +256,9 @@ def up(
         "start the release",
         work.note("up", "started"),
         *_own_images(aliases or {}),
-        *engine.outliving([line for each in ups for line in engine.limited(each, settings.up_timeout)]),
+        *engine.outliving(engine.limited_together(ups, settings.up_timeout)),
         work.note("up", "done"),
-        timeout=settings.up_timeout * len(ups) + 30,
+        timeout=settings.up_timeout + 30,
     )
 
 
