@@ -224,7 +224,7 @@ def test_what_looks_like_a_secret_is_found(text: str, what: str) -> None:
     [
         "-----BEGIN CERTIFICATE-----\n" + KEY.split("\n", 1)[1],
         "-----BEGIN PUBLIC KEY-----\n" + KEY.split("\n", 1)[1],
-        'HEADER = "-----BEGIN PRIVATE KEY-----"\nraise ValueError(HEADER)',
+        f'HEADER = "-----BEGIN {KIND}-----"\nraise ValueError(HEADER)',
         "ghp_" + "x" * 36,
         "glpat-" + "your-token-goes-here-1",
         "AKIA" + "IOSFODNN7EXAMPLE",
