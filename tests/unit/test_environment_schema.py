@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from windlass.environment import decorators
 from windlass.environment.decorators import DECORATORS, DecoratorFault, is_meant
 from windlass.environment.inspection import Examined, examine
+from windlass.environment.keeping import Keeping
 from windlass.environment.loading import load
 from windlass.environment.problems import InvalidEnvironment, Problem
 from windlass.environment.reference import markdown
@@ -262,7 +263,7 @@ RIGHT = {
     "int(min=-1, max=3)": ["-1", "3"],
     "port": ["1", "65535"],
     "bool": ["true", "FALSE", "yes", "0"],
-    "url": ["https://a", "http://[::1]:80/x", "redis://:p%40ss@h:6379/0", "kafka://a:1,b:2/t", "file:///x"],
+    "url": ["https://a", "http://[::1]:80/x", "redis://:p%40ss@h:6379/0", "kafka://a:1,b:2/t", "unix:///x"],
     "url(schemes=postgres|postgresql)": ["postgresql://u:p@h/d", "postgres://h"],
     "email": ["a@b.c", "a+b@localhost", "o'x@ex-ample.com"],
     "enum(a|b)": ["a", "b"],
@@ -424,6 +425,13 @@ def test_what_is_secret_follows_the_schema(project: Project) -> None:
     project.write("dev.toml", '[variables]\nsecret = ["FORCED"]\n')
     values = project.examine("dev").variables.values
     assert {name for name, each in values.items() if each.secret} == {"MOTD", "TOKEN", "URL", "ODD", "FORCED"}
+
+
+def test_what_the_schema_calls_secret_is_among_the_secrets_that_tasks_handle(project: Project) -> None:
+    project.write("schema.env", "# @sensitive\nMOTD=\n# @public\nAPI_KEY=\n")
+    project.write("dev.env", "MOTD=hello\nAPI_KEY=abc\nPLAIN=x\n")
+    with Keeping.of(project.root, "dev") as keeping:
+        assert set(keeping.secret_entries) == {"MOTD"}
 
 
 def test_warnings_stop_nothing(project: Project) -> None:

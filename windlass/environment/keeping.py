@@ -67,7 +67,8 @@ class Keeping:
         return {
             name: entry
             for name, entry in self.found.entries.items()
-            if entry.problem is None and (entry.reference or is_secret(name, entry.value, rules))
+            if entry.problem is None
+            and (entry.reference or is_secret(name, entry.value, rules, self.found.schema.sensitive(name)))
         }
 
     def entry(self, name: str) -> Entry:
