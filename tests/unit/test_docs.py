@@ -36,7 +36,8 @@ def command_lines(text: str) -> Iterator[list[str]]:
         for command in re.split(r"&&|\|\||;|\|", line.partition(" #")[0]):
             words = command.split()
             if words and words[0].rpartition("/")[2] in {"inv", "windlass"}:
-                yield words[1:]
+                # After `--` comes somebody else's command.
+                yield words[1 : words.index("--")] if "--" in words else words[1:]
 
 
 def task_called(words: list[str]) -> tuple[str, list[str]]:
