@@ -473,7 +473,7 @@ def test_a_placeholder_is_one_whatever_the_variable(value: str) -> None:
     [
         *("password", "Password123!", "p@ssw0rd", "secret", "my-secret", "MySecretKey1", "example", "admin"),
         *(
-            "local-database-password",
+            "prod-database-password",
             "super_secret_jwt_key",
             "123456",
             "0000",

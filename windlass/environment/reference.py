@@ -165,7 +165,7 @@ The types:
 
 Where the environment is protected, a variable whose value is a placeholder (`change-this`, `<…>`, `xxx`,
 `your-…-here`, and for a secret also `password`, `secret`, `example` or words such as
-`local-database-password`) is a problem, and so is a secret of the types {strong}
+`prod-database-password`) is a problem, and so is a secret of the types {strong}
 that is shorter than 8 characters, repeats itself or counts. Elsewhere both are warnings.
 """
 

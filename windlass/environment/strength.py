@@ -78,7 +78,7 @@ def _is_placeholder(text: str, secret: bool) -> bool:
 
 
 def is_words(text: str) -> bool:
-    """Whether a text is made of nothing but the words everybody tries first: `local-database-password`."""
+    """Whether a text is made of nothing but the words everybody tries first: `prod-database-password`."""
     parts = [part for part in _SPLIT.split(text) if part]
     return bool(parts) and all(_is_word(part) for part in parts)
 
