@@ -215,7 +215,8 @@ def _carry_out(
             _terminal.confirm(keeping.environment, f"copying {title}", yes=yes)
         elif not yes:
             _ask(len(plan.to_write))
-    done = carry_out(keeping.resolver, plan)
+    with keeping.writing():
+        done = carry_out(keeping.resolver, plan)
     failed = [item.name for item in done if item.state == "failed"]
     terminal.result(_data(done, plan.note, ok=not failed))
     if plan.to_write:

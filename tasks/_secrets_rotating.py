@@ -154,7 +154,7 @@ class _Work:
         from windlass.errors import WindlassError
         from windlass.release.rotation import go_on
 
-        with self._desk.locked(seen):
+        with self._desk.locked(seen), self._keeping.writing():
             rotation = seen if seen is not None and not seen.is_over else self._begin()
             rotator = self._rotator(rotation)
             try:

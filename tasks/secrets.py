@@ -195,7 +195,8 @@ def set_(
         redactor.learn([value.reveal()])
         require_value(name, value)
         _terminal.confirm(keeping.environment, f"secrets.set of {name}", yes=yes)
-        written = store.write(address, value)
+        with keeping.writing():
+            written = store.write(address, value)
         _require_kept(store, address, value)
         _say_written(terminal, keeping.environment.name, name, str(address), written.id, written.note)
 

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from invoke import Program
 from tasks import namespace
 from tasks._secrets_running import words_after_dashes
 from tests.secretstores import Memory, Versioned, install
+from windlass.secrets.providers import registry
 
 SECRET = "hunter2-and-more"  # pragma: allowlist secret
 OTHER = "Zq8vTn2kLw5x-other"  # pragma: allowlist secret
@@ -565,3 +567,29 @@ def test_rotate_says_what_it_would_do_and_changes_nothing(inv: Inv, project: Pat
 def test_rotate_in_a_protected_environment_must_be_confirmed(inv: Inv, project: Path) -> None:
     assert inv("secrets.rotate", "--env", "prod", "--name", "API_KEY").without().code == 14
     assert key(project) == SECRET
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("secrets.set", "--name", "DB_PASSWORD", "--generate", "uuid"),
+        ("secrets.copy", "--source", "file:keys/API_KEY", "--target", "kept:shop/DB_PASSWORD", "--yes"),
+        ("secrets.rotate", "--name", "DB_PASSWORD"),
+    ],
+)
+def test_what_was_written_is_in_no_cache(
+    inv: Inv, project: Path, store: Versioned, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A deploy right after it would bring the old value back."""
+    from windlass.environment.loading import load
+
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: replace(find(name), is_remote=name == "kept"))
+    with (project / "envs" / "base.toml").open("a") as file:
+        file.write('[secrets.cache]\nttl = 600\ndirectory = "cache"\nkey = "${file:cache.key}"\n')
+    (project / "cache.key").write_text("0123456789abcdef0123456789abcdef")
+    (project / "cache.key").chmod(0o600)
+    assert load(project, "staging").secrets["DB_PASSWORD"] == OTHER
+    assert list((project / "cache").iterdir())
+    assert inv(*words).code == 0
+    assert load(project, "staging").secrets["DB_PASSWORD"] == store.now("shop/DB_PASSWORD") != OTHER

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ from windlass.environment.inspection import without_variables
 from windlass.environment.problems import nearest
 from windlass.environment.variables import Declared, Entry, declared, is_secret, resolver_of
 from windlass.errors import ConfigurationError
+from windlass.secrets.cache import clear
 from windlass.secrets.providers import registry, variable
 from windlass.secrets.providers.base import Resolved
 from windlass.secrets.references import Address, InvalidReference, Reference, parse_address
@@ -51,6 +53,14 @@ class Keeping:
             InvalidEnvironment: its TOML files have problems.
         """
         return cls(without_variables(root, name))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Leave nothing in this machine's cache of what is written inside, however it ends."""
+        try:
+            yield
+        finally:
+            clear(self.environment.settings.secrets.cache, self.environment.root)
 
     def __enter__(self) -> Self:
         return self

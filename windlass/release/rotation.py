@@ -14,7 +14,8 @@ from typing import Final
 
 from windlass.engines import compose as engine
 from windlass.environment.environment import Environment
-from windlass.environment.loading import load
+from windlass.environment.inspection import examine
+from windlass.environment.problems import InvalidEnvironment
 from windlass.errors import Locked, OperationFailed, WindlassError
 from windlass.events import Emit, Notice, Output
 from windlass.hosts.base import Host
@@ -262,13 +263,18 @@ class HostDesk:
 
     def _loaded(self) -> Environment:
         """Load the environment with its values, and see that the secret is the store's."""
-        environment = load(self._environment.root, self._environment.name)
+        root, name = self._environment.root, self._environment.name
+        # Not from the cache: what was written a moment ago must not be missed.
+        found = examine(root, name)
+        if found.problems or found.settings is None:
+            raise InvalidEnvironment(name, found.problems)
+        environment = Environment(name, root, found.settings, found.variables.values, found.variables.notes)
         self._redactor.learn(environment.secrets.values())
-        found = environment.variables[self._variable].value
-        if not isinstance(found, Sensitive) or found != self._current():
+        value = environment.variables[self._variable].value
+        if not isinstance(value, Sensitive) or value != self._current():
             raise OperationFailed(
-                f"{self._environment.name} still gives {self._variable} another value than the store.",
-                "An old value may come from a cache or another choice of its reference.",
+                f"{name} still gives {self._variable} another value than the store.",
+                "`inv secrets.check` says from which place of its reference it comes.",
             )
         return environment
 
