@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Result, meets
-from windlass.secrets.scanning import Report, scan
+from windlass.secrets.scan.scanning import Report, scan
 from windlass.shell import Sensitive
 
 FILES = 10_000

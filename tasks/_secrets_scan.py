@@ -15,7 +15,7 @@ from ._task import task
 if TYPE_CHECKING:
     from windlass.environment.variables import Variables
     from windlass.events import Emit
-    from windlass.secrets.scanning import Report, Scope
+    from windlass.secrets.scan.scanning import Report, Scope
     from windlass.shell import Sensitive
 
     from ._terminal import Terminal
@@ -45,9 +45,9 @@ def scan(
     """
     from windlass.environment.loading import find_root
     from windlass.errors import OperationFailed
-    from windlass.secrets import allowing
-    from windlass.secrets.scanning import Scope
-    from windlass.secrets.scanning import scan as search
+    from windlass.secrets.scan import allowing
+    from windlass.secrets.scan.scanning import Scope
+    from windlass.secrets.scan.scanning import scan as search
 
     from . import _terminal
 

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from tests.aws import ACCOUNT, REGION, AwsServer, Fault, aws_server
 from windlass.errors import ConfigurationError
 from windlass.identity import who
-from windlass.secrets.providers import aws_failures, aws_reading, aws_sessions
-from windlass.secrets.providers.aws import PROVIDER
-from windlass.secrets.providers.aws_sessions import session_name
-from windlass.secrets.providers.aws_targets import SIZE_LIMIT
+from windlass.secrets.providers.aws import PROVIDER, failures, reading, sessions
+from windlass.secrets.providers.aws.sessions import session_name
+from windlass.secrets.providers.aws.targets import SIZE_LIMIT
 from windlass.secrets.providers.base import Client, Context, Failure, ProviderError, Version
 from windlass.secrets.settings import AwsSettings, SecretsSettings
 from windlass.shell import Sensitive
@@ -47,7 +46,7 @@ def aws(running: AwsServer, monkeypatch: pytest.MonkeyPatch) -> AwsServer:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(aws_reading, "_denied", set())
+    monkeypatch.setattr(reading, "_denied", set())
     running.reset()
     return running
 
@@ -70,8 +69,8 @@ def connect(aws: AwsServer) -> Iterator[MakeClient]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up early, where how long the SDK waits is not what is looked at."""
-    monkeypatch.setattr(aws_failures, "ATTEMPTS", 2)
-    monkeypatch.setattr(aws_failures, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(failures, "ATTEMPTS", 2)
+    monkeypatch.setattr(failures, "READ_SECONDS", 0.5)
 
 
 def failed(client: Client, target: str) -> str:
@@ -250,9 +249,9 @@ def test_keys_of_a_role_are_made_anew_before_they_end(
     class Later(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
-            return datetime.now(tz) + aws_sessions._MARGIN * 20
+            return datetime.now(tz) + sessions._MARGIN * 20
 
-    monkeypatch.setattr(aws_sessions, "datetime", Later)
+    monkeypatch.setattr(sessions, "datetime", Later)
     client.fetch(["key"])
     assert aws.calls["AssumeRole"] > 1
 
@@ -626,16 +625,16 @@ def test_what_somebody_else_wrote_at_the_same_moment_is_kept(
 ) -> None:
     aws.put(shop=json.dumps({"ours": "old", "theirs": "old"}))
     client = connect()
-    real = aws_reading.Reader.get
+    real = reading.Reader.get
     others = iter([{"ours": "old", "theirs": "new"}, None])
 
-    def get(self: aws_reading.Reader, read: Any) -> Any:
+    def get(self: reading.Reader, read: Any) -> Any:
         found = real(self, read)
         if not read.stage and (other := next(others, None)):
             aws.sdk().put_secret_value(SecretId="shop", SecretString=json.dumps(other))
         return found
 
-    monkeypatch.setattr(aws_reading.Reader, "get", get)
+    monkeypatch.setattr(reading.Reader, "get", get)
     written = client.write({"shop#ours": Sensitive("new")})["shop#ours"]
     assert isinstance(written, Version)
     assert json.loads(aws.value("shop")) == {"ours": "new", "theirs": "new"}
@@ -710,15 +709,15 @@ def test_a_denied_write_says_which_right_is_missing(aws: AwsServer, connect: Mak
 def test_a_secret_somebody_else_makes_meanwhile_is_written(
     aws: AwsServer, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = aws_reading.Reader.get
+    real = reading.Reader.get
 
-    def get(self: aws_reading.Reader, read: Any) -> Any:
+    def get(self: reading.Reader, read: Any) -> Any:
         try:
             return real(self, read)
         finally:
             aws.put(key="theirs")
 
-    monkeypatch.setattr(aws_reading.Reader, "get", get)
+    monkeypatch.setattr(reading.Reader, "get", get)
     assert isinstance(connect().write({"key": Sensitive("ours")})["key"], Version)
     assert (aws.value("key"), aws.value("key", "AWSPREVIOUS")) == ("ours", "theirs")
 

@@ -33,8 +33,8 @@ from tests.keyvault import (
     throttled,
 )
 from windlass.errors import ConfigurationError
-from windlass.secrets.providers.azure_client import AzureClient
-from windlass.secrets.providers.azure_session import Limits, Session
+from windlass.secrets.providers.azure.client import AzureClient
+from windlass.secrets.providers.azure.sessions import Limits, Session
 from windlass.secrets.providers.base import Context, Failure, ProviderError, Resolved, Version
 from windlass.secrets.resolving import Resolver
 from windlass.secrets.settings import AzureSettings, SecretsSettings

@@ -15,7 +15,7 @@ import pytest
 from tests.aws import AwsServer, aws_server
 from tests.e2e.test_docs_commands import TASKS, Shell
 from tests.pages import ROOT, blocks, steps, unprinted
-from windlass.secrets.providers.aws_failures import _SENTENCES, ATTEMPTS, READ_SECONDS, Kind
+from windlass.secrets.providers.aws.failures import _SENTENCES, ATTEMPTS, READ_SECONDS, Kind
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.secrets.providers.aws_failures import (
+from windlass.secrets.providers.aws.failures import (
     _CLASSES,
     Kind,
     Request,
@@ -18,7 +18,7 @@ from windlass.secrets.providers.aws_failures import (
     complaint,
     explain,
 )
-from windlass.secrets.providers.aws_targets import Place, Read
+from windlass.secrets.providers.aws.targets import Place, Read
 
 ROLE = "arn:aws:iam::123456789012:role/reader"
 REQUEST = Request(
@@ -122,7 +122,7 @@ def test_every_class_named_here_is_one_of_the_sdk_or_of_python() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_only_what_is_surely_not_there_counts_as_missing(kind: Kind) -> None:
-    from windlass.secrets.providers.aws_failures import Complaint
+    from windlass.secrets.providers.aws.failures import Complaint
 
     assert explain(Complaint(kind, "X"), REQUEST).missing == (kind in {Kind.MISSING, Kind.NO_VERSION})
 

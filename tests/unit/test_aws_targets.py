@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.secrets.providers.aws_targets import (
+from windlass.secrets.providers.aws.targets import (
     BATCH,
     NAME_LIMIT,
     SIZE_LIMIT,

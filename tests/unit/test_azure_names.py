@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.errors import ConfigurationError
-from windlass.secrets.providers.azure_names import (
+from windlass.secrets.providers.azure.names import (
     TAG,
     Document,
     Place,

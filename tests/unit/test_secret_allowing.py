@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from windlass.errors import ConfigurationError
-from windlass.secrets.allowing import ALLOW_FILE, Allowed, load
+from windlass.secrets.scan.allowing import ALLOW_FILE, Allowed, load
 
 
 def written(root: Path, text: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windlass.secrets.detecting import Detector, Hit
+from windlass.secrets.scan.detecting import Detector, Hit
 from windlass.shell import MASK, Sensitive
 
 VALUE = "q7Rk2-vX+9m/TzLw4pYd=Hs8"  # pragma: allowlist secret

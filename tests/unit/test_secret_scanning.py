@@ -12,8 +12,8 @@ import pytest
 
 from windlass.errors import OperationFailed
 from windlass.events import Event, Progress
-from windlass.secrets.allowing import Allowed
-from windlass.secrets.scanning import Finding, Report, Scope, scan
+from windlass.secrets.scan.allowing import Allowed
+from windlass.secrets.scan.scanning import Finding, Report, Scope, scan
 from windlass.shell import Sensitive
 
 VALUE = "q7Rk2-vX+9m/TzLw4pYd=Hs8"  # pragma: allowlist secret

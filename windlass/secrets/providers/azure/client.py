@@ -19,8 +19,8 @@ from typing import Any, Final, TypeVar
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from windlass.errors import ConfigurationError
-from windlass.secrets.providers.azure_errors import Call, Reach, codes, explain, missing
-from windlass.secrets.providers.azure_names import (
+from windlass.secrets.providers.azure.failures import Call, Reach, codes, explain, missing
+from windlass.secrets.providers.azure.names import (
     PREVIOUS,
     TAG,
     Document,
@@ -30,7 +30,7 @@ from windlass.secrets.providers.azure_names import (
     variable_name,
     vault_address,
 )
-from windlass.secrets.providers.azure_session import Session
+from windlass.secrets.providers.azure.sessions import Session
 from windlass.secrets.providers.base import (
     PARALLEL,
     Client,

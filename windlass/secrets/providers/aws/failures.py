@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from windlass.secrets.providers.aws_targets import Place, Read, resource
+from windlass.secrets.providers.aws.targets import Place, Read, resource
 from windlass.secrets.providers.base import Failure
 
 # How often a request is made before it is given up, and how long each may take, in seconds.

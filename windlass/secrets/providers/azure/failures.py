@@ -20,8 +20,8 @@ from azure.core.exceptions import (
     HttpResponseError,
 )
 
-from windlass.secrets.providers.azure_names import Document, label
-from windlass.secrets.providers.azure_session import Overlong
+from windlass.secrets.providers.azure.names import Document, label
+from windlass.secrets.providers.azure.sessions import Overlong
 from windlass.secrets.providers.base import Failure
 
 # Azure's built-in roles that allow what a call does.

@@ -24,7 +24,7 @@ from azure.keyvault.secrets import SecretClient
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from windlass.secrets.providers.azure_names import AUTHORITIES, vault_address
+from windlass.secrets.providers.azure.names import AUTHORITIES, vault_address
 from windlass.secrets.providers.base import PARALLEL, Context, ProviderError, setting
 from windlass.secrets.settings import AzureSettings
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from windlass.secrets.providers.aws_failures import Kind, complaint
-from windlass.secrets.providers.aws_reading import Document, Reader, Unreadable, at_once
-from windlass.secrets.providers.aws_sessions import Connections
-from windlass.secrets.providers.aws_targets import (
+from windlass.secrets.providers.aws.failures import Kind, complaint
+from windlass.secrets.providers.aws.reading import Document, Reader, Unreadable, at_once
+from windlass.secrets.providers.aws.sessions import Connections
+from windlass.secrets.providers.aws.targets import (
     PREVIOUS,
     Place,
     Read,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from windlass.secrets.providers.azure_names import target_problem
+from windlass.secrets.providers.azure.names import target_problem
 from windlass.secrets.providers.base import Client, Context, Provider, import_sdk
 
 EXTRA: Final = "azure"
@@ -13,8 +13,8 @@ EXTRA: Final = "azure"
 def _connect(context: Context) -> Client:
     for module in ("azure.identity", "azure.keyvault.secrets"):
         import_sdk(module, EXTRA)
-    from windlass.secrets.providers.azure_client import AzureClient
-    from windlass.secrets.providers.azure_session import Session
+    from windlass.secrets.providers.azure.client import AzureClient
+    from windlass.secrets.providers.azure.sessions import Session
 
     return AzureClient(Session(context), context.settings.azure)
 

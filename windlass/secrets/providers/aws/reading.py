@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 from windlass.errors import WindlassError
-from windlass.secrets.providers.aws_failures import Complaint, Kind, coded, complaint
-from windlass.secrets.providers.aws_sessions import Connections
-from windlass.secrets.providers.aws_targets import CURRENT, Place, Read, bare_name, batches, is_for
+from windlass.secrets.providers.aws.failures import Complaint, Kind, coded, complaint
+from windlass.secrets.providers.aws.sessions import Connections
+from windlass.secrets.providers.aws.targets import CURRENT, Place, Read, bare_name, batches, is_for
 from windlass.secrets.providers.base import PARALLEL, Failure
 from windlass.shell import Sensitive
 

@@ -18,9 +18,9 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from windlass.identity import who
-from windlass.secrets.providers import aws_failures as limits
-from windlass.secrets.providers.aws_failures import Complaint, Kind, Request, complaint, explain
-from windlass.secrets.providers.aws_targets import Place, Read
+from windlass.secrets.providers.aws import failures as limits
+from windlass.secrets.providers.aws.failures import Complaint, Kind, Request, complaint, explain
+from windlass.secrets.providers.aws.targets import Place, Read
 from windlass.secrets.providers.base import PARALLEL, Failure, import_sdk
 
 # By the SDK's name for it: the variables, and the key of the profile.

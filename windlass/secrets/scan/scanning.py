@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from windlass.events import Emit, Progress, ignore
-from windlass.secrets.allowing import Allowed
-from windlass.secrets.detecting import Detector, Hit
-from windlass.secrets.history import GitObject, Repository
+from windlass.secrets.scan.allowing import Allowed
+from windlass.secrets.scan.detecting import Detector, Hit
+from windlass.secrets.scan.history import GitObject, Repository
 from windlass.shell import Sensitive
 
 Where = Literal["tree", "staged", "history", "message"]

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from windlass.errors import ConfigurationError
-from windlass.secrets.providers.aws_reading import Answer, Reader, is_unicode
-from windlass.secrets.providers.aws_sessions import Connections, Login
-from windlass.secrets.providers.aws_targets import (
+from windlass.secrets.providers.aws.reading import Answer, Reader, is_unicode
+from windlass.secrets.providers.aws.sessions import Connections, Login
+from windlass.secrets.providers.aws.targets import (
     CURRENT,
     PREVIOUS,
     Place,
@@ -20,18 +20,14 @@ from windlass.secrets.providers.aws_targets import (
     name_fault,
     wanted,
 )
-from windlass.secrets.providers.aws_writing import Writer
+from windlass.secrets.providers.aws.writing import Writer
 from windlass.secrets.providers.base import (
     Client,
-    Context,
     Failure,
-    Provider,
     ProviderError,
     Resolved,
     Version,
     Written,
-    import_sdk,
-    setting,
 )
 from windlass.secrets.providers.process import NAME
 from windlass.secrets.targets import Target, field_of, parse_target
@@ -214,27 +210,3 @@ def _scope(scope: str) -> Target:
     if problem:
         raise ConfigurationError(f"{scope} is no place for secrets in AWS: {problem}.")
     return parse_target(f"{path}{question}{options}")
-
-
-def _connect(context: Context) -> Client:
-    import_sdk("botocore.session", "aws")
-    given = context.settings.aws
-
-    def text(value: str | None) -> str:
-        return setting(context, value).reveal() if value else ""
-
-    place = Place(text(given.region), text(given.profile), text(given.role))
-    login = Login(context.process, given.endpoint or "", text(given.external_id))
-    return AwsClient(login, place)
-
-
-PROVIDER: Final = Provider(
-    "aws",
-    "${aws:shop/prod#password}",
-    "A secret of AWS Secrets Manager by name or ARN, with `#` one field of a JSON document. "
-    "Options: `stage`, `version`, `region`, `profile`, `role`; see [AWS](../providers/aws.md).",
-    fault,
-    _connect,
-    extra="aws",
-    is_remote=True,
-)

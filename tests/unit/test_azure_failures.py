@@ -11,9 +11,9 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from windlass.secrets.providers.azure_errors import Call, Reach, codes, explain, missing
-from windlass.secrets.providers.azure_names import Document
-from windlass.secrets.providers.azure_session import Overlong
+from windlass.secrets.providers.azure.failures import Call, Reach, codes, explain, missing
+from windlass.secrets.providers.azure.names import Document
+from windlass.secrets.providers.azure.sessions import Overlong
 
 SECRET = "the-value-nobody-may-see"
 LOGIN = "0b1ec700-0000-4000-8000-000000000001"
