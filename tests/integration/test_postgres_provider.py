@@ -274,6 +274,24 @@ def test_a_link_on_which_nothing_comes_any_more_ends(
     assert server.sql('SELECT count(*) FROM "EnvironmentVariable"') == "0"
 
 
+def test_a_write_whose_end_is_not_known_says_so(
+    server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "LINK_SECONDS", 2.0)
+    monkeypatch.setattr(postgres, "STATEMENT_SECONDS", 600)
+    server.sql(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';"
+        f"CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION wait()"
+    )
+    with connected(url(server)) as client:
+        (written,) = client.write({"KEY": Sensitive("hidden")}).values()
+    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT'")
+    assert "it is not known whether the values were written" in str(written)
+    assert "hidden" not in str(written)
+
+
 def test_values_are_written_and_read_back(server: PostgresServer, table: str) -> None:
     put(server, KEY="old", OTHER="stays")
     with connected(url(server)) as client:

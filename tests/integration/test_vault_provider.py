@@ -76,6 +76,7 @@ def failure_of(server: VaultServer | None, target: str, **more: object) -> Failu
         ("shop?stage=x", "no option"),
         ("shop?version=0", "number from 1"),
         ("shop?version=x", "number from 1"),
+        ("shop?version=previous", ""),
         ("/shop", "no `/` at its ends"),
         ("shop/", "no `/` at its ends"),
         ("a//b", "no `//`"),
@@ -464,9 +465,14 @@ def test_a_whole_document_is_replaced(vault: VaultServer, client: VaultClient) -
     assert reveal(client.write({"shop": Sensitive('{"B": 2}')})) == {"shop": "2"}
     assert vault.now("shop") == {"B": 2}
     assert "JSON table" in reveal(client.write({"shop": Sensitive("hidden")}))["shop"]
+    assert reveal(client.write({"shop": Sensitive('{"B": true}'), "empty": Sensitive("{}")})) == {
+        "shop": "3",
+        "empty": "1",
+    }
+    assert vault.now("empty") == {}
     both = reveal(client.write({"shop": Sensitive('{"C": 3}'), "shop#D": Sensitive("4")}))
     assert "a field of it too" in both["shop"]
-    assert vault.now("shop") == {"B": 2, "D": "4"}
+    assert vault.now("shop") == {"B": True, "D": "4"}
 
 
 def test_what_cannot_be_written_hinders_no_other(vault: VaultServer, client: VaultClient) -> None:
@@ -492,6 +498,8 @@ def test_what_cannot_be_written_hinders_no_other(vault: VaultServer, client: Vau
     assert 'path "secret/data/blind" with capabilities = ["read"]' in written["blind#a"]
     assert "hid" not in str(written)
     assert vault.now("shop") == {"nested": {"x": "1"}, "good": "1"}
+    client.write({"none#a": Sensitive("hid\ud800den")})
+    assert ("", "secret", "none") not in vault.documents
 
 
 def test_another_writer_in_between_loses_nothing(vault: VaultServer, client: VaultClient) -> None:
@@ -533,6 +541,16 @@ def test_two_clients_at_once_lose_nothing_of_each_other(vault: VaultServer) -> N
     for thread in threads:
         thread.join()
     assert len(vault.now("shop") or {}) == 20
+
+
+def test_a_write_without_an_answer_says_that_it_may_have_been_done(
+    vault: VaultServer, client: VaultClient
+) -> None:
+    vault.put("shop", {"A": "1"})
+    with vault.faulty(Fault("POST", -1)):
+        written = reveal(client.write({"shop#A": Sensitive("hidden")}))["shop#A"]
+    assert "it is not known whether secret/shop was written" in written
+    assert "hidden" not in written
 
 
 def test_a_document_whose_newest_version_is_deleted_is_written_anew(
@@ -582,8 +600,22 @@ def test_versions_are_told_newest_first(vault: VaultServer, client: VaultClient)
     with pytest.raises(ProviderError, match="There is no secret/missing"):
         client.versions("missing")
     vault.tokens[TOKEN] = ["read secret/metadata/.*"]
-    with pytest.raises(ProviderError, match='path "secret/metadata/shop"'):
+    with pytest.raises(ProviderError, match=r'path "secret/metadata/shop" with capabilities = \["read"\]'):
         client.versions("shop")
+
+
+def test_the_version_before_the_current_one_can_be_named(vault: VaultServer, client: VaultClient) -> None:
+    for number in range(1, 5):
+        vault.put("shop", {"A": str(number)})
+        if number == 3:
+            vault.delete("shop")
+    vault.put("new", {"A": "1"})
+    found = client.fetch(["shop#A?version=previous", "new#A?version=previous", "missing?version=previous"])
+    assert found["shop#A?version=previous"] == Sensitive("2")
+    assert str(found["new#A?version=previous"]) == "secret/new has no version before the current one"
+    assert "there is no secret/missing" in str(found["missing?version=previous"])
+    failure = failure_of(vault, "shop#A?version=previous", mount="kv", version=1)
+    assert "keeps no versions" in str(failure)
 
 
 def test_an_earlier_version_is_restored_as_a_new_one(vault: VaultServer, client: VaultClient) -> None:

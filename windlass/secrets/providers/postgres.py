@@ -146,8 +146,12 @@ class PostgresClient(Client):
                 for target, value in values.items():
                     written[target] = self._write(connection, target, value.reveal())
         except self._psycopg.Error as error:
-            # Nothing of a transaction that did not end well is there.
-            return dict.fromkeys(values, self._failure(error))
+            failure = self._failure(error)
+            if len(written) == len(values):
+                # It ended while the transaction did.
+                unknown = "it is not known whether the values were written"
+                failure = Failure(f"{failure.reason}, and {unknown}", "look at them, then write again")
+            return dict.fromkeys(values, failure)
         return written
 
     def _write(self, connection: Any, target: str, value: str) -> Written:
@@ -208,7 +212,7 @@ class PostgresClient(Client):
         connection = self._psycopg.connect(
             self._database.conninfo.reveal(), client_encoding="utf8", prepare_threshold=None
         )
-        with connection, _watched(connection):
+        with _watched(connection), connection:
             connection.read_only = read_only
             # For this transaction only: behind a pooler the session is somebody else's next.
             connection.execute(f"SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000}")

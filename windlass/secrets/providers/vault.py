@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,6 +29,9 @@ from windlass.secrets.writers.entries import text_fault
 from windlass.shell import Sensitive
 
 _OPTIONS: Final = ("version", "mount", "namespace")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+# Stands for the version before the current one, until its number is known.
+_PREVIOUS: Final = -1
 _NO_VERSIONS: Final = "The KV engine's version 1 keeps no versions."
 _NO_VERSIONS_FIX: Final = "Version 2 does: `vault kv enable-versioning <mount>`."
 
@@ -42,8 +46,8 @@ def _fault(text: str) -> str:
         if not part.isprintable():
             return "a path has a sign that cannot be shown"
     number = target.options.get("version", "1")
-    if not (number.isascii() and number.isdigit()) or int(number) == 0 or len(number) > 9:
-        return "`version` is a number from 1 on"
+    if number != "previous" and (not _NUMBER.fullmatch(number)):
+        return "`version` is a number from 1 on, or `previous`"
     return ""
 
 
@@ -56,12 +60,14 @@ class _State:
         version: the number of its version, 0 where there is none.
         created: when that was written.
         is_new: it was written just now.
+        is_there: there is such a document, though it may be empty.
     """
 
     data: Mapping[str, Any]
     version: int
     created: datetime | None = None
     is_new: bool = False
+    is_there: bool = True
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -99,7 +105,7 @@ class VaultClient(Client):
             target.path,
             options.get("mount", self._settings.mount.strip("/")),
             options.get("namespace", self._calls.login.namespace),
-            int(options.get("version", 0)),
+            _PREVIOUS if options.get("version") == "previous" else int(options.get("version", 0)),
         )
 
     def fetch(self, targets: Sequence[str]) -> dict[str, Resolved]:
@@ -111,9 +117,20 @@ class VaultClient(Client):
 
     def _read_or_failure(self, document: Document) -> _State | Failure:
         try:
-            return self._read(document)
+            return self._read(self._numbered(document))
         except Refused as refused:
             return refused.failure
+
+    def _numbered(self, document: Document) -> Document:
+        """Return the document with the number of the version before the current one, where that is meant."""
+        if document.version != _PREVIOUS or not self._has_versions:
+            return document
+        found = self._versions(document)
+        number = next((each.id for each in found if "previous" in each.stages), "")
+        if not number:
+            here = replace(document, version=0)
+            raise Refused(Failure(f"{here} has no version before the current one", missing=True))
+        return replace(document, version=int(number))
 
     def _read(self, document: Document) -> _State:
         """Return what a document holds.
@@ -180,7 +197,7 @@ class VaultClient(Client):
         for is_last in (False, True):
             state = self._current(document)
             changed = change(state.data)
-            if changed.data is None or changed.data == state.data:
+            if changed.data is None or (state.is_there and _is_same(changed.data, state.data)):
                 return state, changed.failures
             try:
                 return self._put(document, changed.data, state), changed.failures
@@ -195,7 +212,7 @@ class VaultClient(Client):
         except Refused as refused:
             if not refused.failure.missing:
                 raise
-            return _State({}, refused.deleted)
+            return _State({}, refused.deleted, is_there=False)
 
     def _put(self, document: Document, data: Mapping[str, Any], before: _State) -> _State:
         if not self._has_versions:
@@ -223,17 +240,20 @@ class VaultClient(Client):
         if not self._has_versions:
             raise ProviderError(_NO_VERSIONS, _NO_VERSIONS_FIX)
         try:
-            answer = self._calls.run(
-                replace(document, version=0),
-                "list",
-                lambda client: client.secrets.kv.v2.read_secret_metadata(
-                    document.path, mount_point=document.mount
-                ),
-            )
-            data = _table(answer, "data")
-            return _versions(_table(answer, "data", "versions"), data.get("current_version"))
+            return self._versions(document)
         except Refused as refused:
             raise _error(refused) from None
+
+    def _versions(self, document: Document) -> tuple[Version, ...]:
+        answer = self._calls.run(
+            replace(document, version=0),
+            "read the versions of",
+            lambda client: client.secrets.kv.v2.read_secret_metadata(
+                document.path, mount_point=document.mount
+            ),
+        )
+        data = _table(answer, "data")
+        return _versions(_table(answer, "data", "versions"), data.get("current_version"))
 
     def restore(self, target: str, version: str) -> Version:
         """Write what an earlier version holds as a new version: one field where one is named, else all."""
@@ -241,7 +261,7 @@ class VaultClient(Client):
         document = replace(self._document(parsed), version=0)
         if not self._has_versions:
             raise ProviderError(_NO_VERSIONS, _NO_VERSIONS_FIX)
-        if not (version.isascii() and version.isdigit()) or int(version) == 0:
+        if not _NUMBER.fullmatch(version):
             raise ProviderError(f"{version!r} is no version of Vault.", "A version is a number from 1 on.")
         try:
             state = self._restored(document, parsed.field, int(version))
@@ -314,7 +334,12 @@ def _with_values(
         elif name not in data or _field(_State(data, 0), Target("", name)) != value:
             # A number that reads as the value is left as it is.
             after[name] = value.reveal()
-    return _Change(after, failures)
+    return _Change(after if len(failures) < len(values) else None, failures)
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two documents are the same JSON; to Python `1` and `true` are equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 _NO_TABLE: Final = Failure("a whole document is a JSON table", "name a field with `#` to set one value")
@@ -397,7 +422,7 @@ PROVIDER: Final = Provider(
     "vault",
     "${vault:path#field}",
     "A field of a document of HashiCorp Vault's or OpenBao's KV engine; without `#field`, the whole as JSON. "
-    "Options: `?version=3`, `mount=`, `namespace=`.",
+    "Options: `?version=3` or `previous`, `mount=`, `namespace=`.",
     _fault,
     _connect,
     "vault",

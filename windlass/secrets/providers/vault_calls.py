@@ -19,7 +19,7 @@ from urllib.parse import quote
 from windlass.secrets.providers.base import PARALLEL, Failure, import_sdk
 from windlass.secrets.providers.vault_login import EXTRA, Login, new_client, told_by, unreachable
 
-Capability = Literal["read", "create", "update", "list"]
+Capability = Literal["read", "create", "update", "read the versions of"]
 
 # Seconds to wait before asking again where the server says it is asked too often.
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
@@ -111,8 +111,9 @@ class Calls:
         except self._hvac.exceptions.VaultError as error:
             raise self._refusal(error, document, capability) from None
         except self._requests.RequestException as error:
-            self._down = self._unreachable(error)
-            raise Refused(self._down) from None
+            self._down = unreachable(self._requests, error, self.login)
+            is_write = capability in {"create", "update"}
+            raise Refused(_unknown(self._down, document) if is_write else self._down) from None
         except Exception as error:  # noqa: BLE001 - of the SDK; its message may hold what the server said
             raise Refused(Failure(f"the request failed with {type(error).__name__}")) from None
         if isinstance(answer, dict):
@@ -145,9 +146,6 @@ class Calls:
                 "name that address in [secrets.vault] address",
             )
         return Failure(f"what {self.login.shown} answers is none of Vault", "check [secrets.vault] address")
-
-    def _unreachable(self, error: Exception) -> Failure:
-        return unreachable(self._requests, error, self.login)
 
     def _refusal(self, error: Any, document: Document, capability: Capability) -> Refused:
         sdk, told = self._hvac.exceptions, told_by(error)
@@ -207,7 +205,7 @@ class Calls:
         within = f" in the namespace {document.namespace}" if document.namespace else ""
         return Failure(
             f"the token may not {capability} {document}",
-            f'a policy must allow it{within}: path "{path}" with capabilities = ["{capability}"]',
+            f'a policy must allow it{within}: path "{path}" with capabilities = ["{capability.split()[0]}"]',
         )
 
     def _is_token(self, namespace: str) -> bool:
@@ -259,11 +257,19 @@ class Calls:
         return self._known[key]
 
 
+def _unknown(failure: Failure, document: Document) -> Failure:
+    """Return what became of a write whose answer did not come."""
+    return Failure(
+        f"{failure.reason}, and it is not known whether {document} was written",
+        "look at its history, then write again",
+    )
+
+
 def policy_path(document: Document, engine: int, capability: Capability) -> str:
     """Return the path that a policy must name; that of version 2 is not the one people use."""
     if engine == 1:
         return f"{document.mount}/{document.path}"
-    kind = "metadata" if capability == "list" else "data"
+    kind = "metadata" if capability == "read the versions of" else "data"
     return f"{document.mount}/{kind}/{document.path}"
 
 
