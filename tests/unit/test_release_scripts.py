@@ -43,6 +43,7 @@ def staged(job: scripts.Work, payload: bytes, **changes) -> scripts.Script:
         "files": (),
         "aliases": {},
         "key": KEY,
+        "in_memory": False,
         "timeout": 30,
     } | changes
     return scripts.stage(job, payload, **options)
@@ -231,6 +232,7 @@ def test_modes_are_set_again_and_half_a_key_goes(place, docker, kind):
     if kind == "stage":
         HERE.run(staged(job, payload), payload=payload)
     else:
+        kept(directory, "r2")
         HERE.run(scripts.begin(job))
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     assert (root / "releases").stat().st_mode & 0o777 == 0o700
@@ -276,8 +278,16 @@ def test_a_stale_plan_is_refused(place, docker, script):
         HERE.run(made, payload=payload)
     assert caught.value.code == scripts.STALE
     assert not (root / "journal.jsonl").exists()
+    kept(directory, job.release)
     fresh = {"stage": staged(job, payload, current="r1"), "begin": scripts.begin(job, "r1")}[script]
     HERE.run(fresh, payload=payload)
+
+
+def kept(directory: str, identity: str) -> None:
+    """Put a release's secrets where they are kept."""
+    folder = Path(directory) / "releases" / identity
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "secrets.env").write_text("")
 
 
 def release(directory: str, identity: str, *, mounts: str = "") -> None:
@@ -346,6 +356,7 @@ def test_up_that_fails_says_why_and_is_not_done(place, docker):
 def test_restore_brings_the_previous_release_back_with_its_own_images(place, docker):
     directory, token = place
     before = meta("r1", built=("shop-api:latest",))
+    kept(directory, "r1")
     HERE.run(scripts.restore(work(directory, token=token), before, DEPLOY))
     said = asked(docker)
     assert ["tag", "shop-api:r1", "shop-api:latest"] in said
@@ -356,6 +367,7 @@ def test_restore_needs_no_journal(place, docker):
     """A disk that is full cannot be written to, and the old release comes back all the same."""
     directory, token = place
     (Path(directory) / "journal.jsonl").mkdir()
+    kept(directory, "r1")
     HERE.run(scripts.restore(work(directory, token=token), meta("r1"), DEPLOY))
     assert "up" in asked(docker)[-1]
 

@@ -175,6 +175,13 @@ class DeploySettings(Section):
     healthy_polls: int = Field(3, ge=1, description="Polls in a row that must find a service healthy.")
     poll_interval: Seconds = Field(0.5, gt=0, description="Time between two polls.")
     keep_releases: int = Field(5, ge=2, description="Releases kept on a host for rollback.")
+    secrets_in: Literal["disk", "memory"] = Field(
+        "disk",
+        description=(
+            "Where a host keeps the secrets of its releases for a rollback: in 0600 files, or in `/dev/shm`, "
+            "which is empty after a restart. What services mount as files is on disk in both."
+        ),
+    )
     min_free_disk_mb: int = Field(
         512, ge=0, description="Free space in MiB a host must have before anything is changed."
     )

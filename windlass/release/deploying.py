@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from windlass.environment.environment import Environment
-from windlass.environment.model import MigrateSettings
+from windlass.environment.model import DeploySettings, MigrateSettings
 from windlass.errors import CommandFailed, LinkDropped, Locked, OperationFailed, WindlassError
 from windlass.events import Emit, Notice, Output
 from windlass.hosts.base import Host
@@ -35,6 +35,10 @@ from windlass.shell import Script
 
 STAGE_TIMEOUT = 600.0
 _NO_LOCK_YET = "<lock>"
+_NO_RETURN = (
+    "the secrets of the running release were kept in memory and are gone: should this deploy fail, "
+    "it cannot be put back by itself"
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _with_steps(environment: Environment, prepared: Prepared) -> Prepared:
     if options.build:
         steps += [PlannedStep("build", "here", f"build {each}") for each in built_references(candidate)]
     steps += [PlannedStep("ship", name, "give the host the images it lacks") for name in names]
-    steps += [of("stage", name, _stage_script(prepared, works[name], name)) for name in names]
+    steps += [of("stage", name, _stage_script(settings, prepared, works[name], name)) for name in names]
     if settings.migrate and not options.skip_migrate:
         steps.append(of("migrate", names[0], _migrate_script(settings.migrate, prepared, works[names[0]])))
     for name in names:
@@ -200,7 +204,7 @@ def _first(prepared: Prepared, host: str) -> tuple[str, ...]:
     return planning.one_by_one(prepared.candidate.stack, prepared.plan.changes[host])
 
 
-def _stage_script(prepared: Prepared, work: scripts.Work, host: str) -> Script:
+def _stage_script(settings: DeploySettings, prepared: Prepared, work: scripts.Work, host: str) -> Script:
     bundled, facts = prepared.bundles[host], prepared.facts[host]
     return scripts.stage(
         work,
@@ -210,6 +214,7 @@ def _stage_script(prepared: Prepared, work: scripts.Work, host: str) -> Script:
         files=bundled.folders,
         aliases=bundled.meta.aliases,
         key="" if facts.key else prepared.key.hex(),
+        in_memory=settings.secrets_in == "memory",
         timeout=STAGE_TIMEOUT,
     )
 
@@ -282,11 +287,14 @@ def _locked(session: Session, prepared: Prepared, locks: Mapping[str, DeployLock
 
 def _stage(session: Session, targets: Sequence[Target], prepared: Prepared) -> None:
     works = {target.host.name: target.work for target in targets}
+    settings = session.environment.settings.deploy
 
     def work(host: Host) -> None:
         with step(session.emit, host.name, "stage the release"):
-            script = _stage_script(prepared, works[host.name], host.name)
-            host.run(script, payload=prepared.bundles[host.name].archive)
+            script = _stage_script(settings, prepared, works[host.name], host.name)
+            done = host.run(script, payload=prepared.bundles[host.name].archive)
+        if scripts.NO_RETURN in done.text.split():
+            session.emit(Notice("warning", f"{host.name}: {_NO_RETURN}"))
 
     try:
         raise_first(session.hosts.map(work))

@@ -9,6 +9,7 @@ from typing import Final
 
 from windlass.engines import compose as engine
 from windlass.environment.model import DeploySettings, MigrateSettings
+from windlass.release import memory
 from windlass.release.layout import META_FILE, MIGRATE_LOG, SECRETS_FILE, STACK_FILE, Layout
 from windlass.release.ledger import Meta, journal_line
 from windlass.release.lock import WORK_WAIT_SECONDS, guard_lines
@@ -73,6 +74,7 @@ def stage(
     files: Sequence[str],
     aliases: Mapping[str, str],
     key: str,
+    in_memory: bool,
     timeout: float,
 ) -> Script:
     """Return the script that puts a release's files in place; nothing a user can notice.
@@ -85,23 +87,27 @@ def stage(
         files: content-addressed folders under `files/` that the archive holds.
         aliases: for each of the release's own images, the reference that stays its own.
         key: the host's key for content hashes, hexadecimal, kept in a 0600 file on its first use.
+        in_memory: the release's secrets are kept in memory and reach no disk.
         timeout: seconds.
     """
     target = work.layout.release(work.release)
+    returns_to = work.layout.release(current, SECRETS_FILE)
     lines = [
         'mkdir -p "$dir/releases" "$dir/files" "$dir/shared"',
         _expect_current(current),
         work.note("begin", "started"),
         *([] if not key else [_write_key(key)]),
         *_without_leftovers(),
+        *([f"[ -e {quote(returns_to)} ] || echo {NO_RETURN}"] if current else []),
         'staging=$(mktemp -d "$dir/releases/.staging.XXXXXX")',
-        "trap 'rm -rf \"$staging\"' EXIT",
-        'cat >"$staging/payload.tar"',
+        *(memory.MAKE if in_memory else ["private=$staging"]),
+        'trap \'rm -rf "$staging" "$private"\' EXIT',
+        'cat >"$private/payload.tar"',
         # A link that drops ends stdin early, and tar may not notice.
-        f'echo "{hashlib.sha256(payload).hexdigest()}  $staging/payload.tar" | sha256sum --check --status ||'
+        f'echo "{hashlib.sha256(payload).hexdigest()}  $private/payload.tar" | sha256sum --check --status ||'
         " { echo 'the files did not arrive whole' >&2; exit 1; }",
         'mkdir "$staging/content"',
-        'tar -xpf "$staging/payload.tar" -C "$staging/content"',
+        *(memory.unpack(work.release) if in_memory else [memory.UNPACK]),
         *(_PUT if files else ()),
         *(f"put {quote(f'files/{name}')}" for name in files),
         # A container's user is not known here; nobody else reaches below `shared`, which is closed.
@@ -184,6 +190,8 @@ def _expect_current(current: str) -> str:
 
 
 PULL_MISSING = "missing "
+# What `stage` prints where the running release could not be put back: its secrets were in memory.
+NO_RETURN = "no-return"
 STALE = 76
 
 
@@ -191,7 +199,8 @@ def begin(work: Work, current: str | None = None) -> Script:
     """Return the script that begins a rollback: nothing to stage, the release is there."""
     lines = [] if current is None else [_expect_current(current)]
     note = work.note("begin", "started")
-    return work.guarded("begin the rollback", *lines, note, *_without_leftovers(), timeout=60)
+    needed = memory.require(work.layout, work.release)
+    return work.guarded("begin the rollback", *lines, needed, note, *_without_leftovers(), timeout=60)
 
 
 def pull(references: Sequence[str], timeout: float) -> Script:
@@ -268,6 +277,7 @@ def restore(work: Work, previous: Meta, settings: DeploySettings) -> Script:
         "put the previous release back",
         # A disk that is full must not keep the old release from coming back.
         f"{{ {work.note('restore', 'started')}; }} || true",
+        memory.require(work.layout, previous.id),
         *_own_images(previous.aliases),
         *engine.outliving(engine.limited(engine.up(work.compose(previous.id)), settings.up_timeout)),
         timeout=settings.up_timeout + 30,
@@ -300,7 +310,7 @@ def record(
         _link(work.layout, "current", work.release),
         *([_link(work.layout, "previous", previous)] if previous and previous != work.release else []),
         work.note("record", "done"),
-        *(f"rm -rf {quote(work.layout.release(meta.id))}" for meta in doomed),
+        *(line for meta in doomed for line in memory.remove(work.layout, meta.id)),
         *(f"docker image rm {quote(reference)} >/dev/null 2>&1 || true" for reference in images),
         _prune_files(),
     ]
