@@ -79,6 +79,11 @@ OptionalArgument = Annotated[
 ]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$"), Allowed("text of one line")]
 FilledLine = Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$"), Allowed("text of one line, not empty")]
+Referenced = Annotated[
+    str,
+    Field(pattern=r"^\$\{[A-Za-z][A-Za-z0-9_-]*:[^\x00-\x1f]+\}$"),
+    Allowed("reference to where the secret is kept, such as `${env:NAME}`", "reference"),
+]
 Folder = Annotated[
     str,
     Field(pattern=r"^[^\x00-\x1f]+$"),

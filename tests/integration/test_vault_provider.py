@@ -12,9 +12,9 @@ import pytest
 
 from tests.vaultserver import ROLE_ID, SECRET_ID, TOKEN, Fault, VaultServer
 from windlass.errors import ConfigurationError
-from windlass.secrets.providers import vault_calls, vault_login
 from windlass.secrets.providers.base import Failure, ProviderError, Resolved, Version
-from windlass.secrets.providers.vault import PROVIDER, VaultClient
+from windlass.secrets.providers.vault import PROVIDER, calls, login
+from windlass.secrets.providers.vault.client import VaultClient
 from windlass.secrets.references import Address, Reference
 from windlass.secrets.resolving import Resolver
 from windlass.secrets.settings import SecretsSettings
@@ -37,8 +37,9 @@ def resolver_of(
     process: Mapping[str, str] | None = None,
     **more: object,
 ) -> Resolver:
-    table = {"address": server.address, "token": TOKEN} if server else {}
-    return Resolver(root, process or {}, SecretsSettings.model_validate({"vault": {**table, **more}}))
+    table = {"address": server.address, "token": "${env:THE_TOKEN}"} if server else {}
+    process = {"THE_TOKEN": TOKEN, **(process or {})}
+    return Resolver(root, process, SecretsSettings.model_validate({"vault": {**table, **more}}))
 
 
 @pytest.fixture
@@ -195,24 +196,27 @@ def test_an_approle_logs_in_once(vault: VaultServer) -> None:
     assert value_of(vault, "shop#key", process=process, **settings) == Sensitive("value")
 
 
+APPROLE = {"login": "approle", "role_id": ROLE_ID, "secret_id": "${env:SECRET}"}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"secret_id": HIDDEN}, "Check [secrets.vault] role_id and [secrets.vault] secret_id"),
+        ({"secret_id": "${env:WRONG_SECRET}"}, "Check [secrets.vault] role_id and ${env:WRONG_SECRET}"),
         ({"login_mount": "nowhere"}, "AppRole is not mounted at nowhere"),
         ({"secret_id": "${env:NO_SECRET}"}, "the variable NO_SECRET is not set"),
     ],
 )
 def test_a_login_that_fails_says_why(vault: VaultServer, settings: dict[str, str], words: str) -> None:
-    table = {"login": "approle", "role_id": ROLE_ID, "secret_id": SECRET_ID, **settings}
-    failure = failure_of(vault, "shop#key", **table)
+    process = {"SECRET": SECRET_ID, "WRONG_SECRET": HIDDEN}
+    failure = failure_of(vault, "shop#key", process=process, **{**APPROLE, **settings})
     assert words in str(failure)
     assert "hidden" not in str(failure)
     assert not failure.missing
 
 
 def test_a_login_that_gets_nonsense_says_so(vault: VaultServer) -> None:
-    table = {"login": "approle", "role_id": ROLE_ID, "secret_id": SECRET_ID}
+    table = {**APPROLE, "process": {"SECRET": SECRET_ID}}
     answers = [b"hidden", {"auth": None}, {"auth": {"client_token": f"a\nb{HIDDEN}"}}, {"auth": {}}]
     for answer in answers:
         with vault.faulty(Fault("login", 200, answer)):
@@ -309,7 +313,7 @@ def test_a_sealed_server_is_told_for_every_secret_and_asked_no_more(
 def test_a_throttled_server_is_asked_again_after_a_while(
     vault: VaultServer, client: VaultClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vault_calls, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(calls, "PAUSES", (0.01, 0.01, 0.01))
     vault.put("shop", {"key": "value"})
     told = {"errors": [f"request path: rate limit quota exceeded {HIDDEN}"]}
     with vault.faulty(Fault("GET", 429, told, times=3)):
@@ -380,7 +384,7 @@ def test_nobody_is_followed_to_another_address(vault: VaultServer) -> None:
 def test_a_server_that_is_down_silent_or_cut_off_is_told_once_for_all(
     vault: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vault_login, "TIMEOUT", (5.0, 0.3))
+    monkeypatch.setattr(login, "TIMEOUT", (5.0, 0.3))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"http://me:{HIDDEN}@127.0.0.1:{port}"

@@ -22,7 +22,12 @@ from windlass.secrets.resolving import Resolver
 from windlass.secrets.settings import CacheSettings, SecretsSettings
 from windlass.shell import Sensitive
 
-KEY = "0123456789abcdef0123456789abcdef"  # pragma: allowlist secret
+KEYS = {
+    "THE_KEY": "0123456789abcdef0123456789abcdef",  # pragma: allowlist secret
+    "OTHER_KEY": "fedcba9876543210fedcba9876543210",  # pragma: allowlist secret
+    "SHORT_KEY": "hidden",
+}
+KEY, OTHER = "${env:THE_KEY}", "${env:OTHER_KEY}"
 SECRET = Sensitive("Zq7-hidden-5xK")
 
 
@@ -47,7 +52,7 @@ def cache_of(
     scope: Scope | None = None,
 ) -> SecretCache:
     scope = scope or Scope(root, "prod", {})
-    found = opened(settings_of(root, ttl, key), scope, Resolver(root, {}).lookup, clock or FakeClock())
+    found = opened(settings_of(root, ttl, key), scope, Resolver(root, KEYS).lookup, clock or FakeClock())
     assert isinstance(found, SecretCache), found
     return found
 
@@ -207,7 +212,7 @@ def test_what_stands_in_the_place_of_an_entry_and_is_none_is_not_read(tmp_path: 
 
 def test_a_wrong_key_gives_nothing_and_harms_nothing(tmp_path: Path) -> None:
     cache_of(tmp_path).put({"a": SECRET})
-    assert cache_of(tmp_path, key=KEY[::-1]).get("a") is None
+    assert cache_of(tmp_path, key=OTHER).get("a") is None
     assert cache_of(tmp_path).get("a") == SECRET
 
 
@@ -271,7 +276,9 @@ def test_the_file_of_the_key_is_made_once_and_its_owners_alone(tmp_path: Path) -
 
 
 def why_not(root: Path, settings: CacheSettings, process: Mapping[str, str] | None = None) -> str:
-    found = opened(settings, Scope(root, "prod", process or {}), Resolver(root, process or {}).lookup)
+    found = opened(
+        settings, Scope(root, "prod", process or {}), Resolver(root, {**KEYS, **(process or {})}).lookup
+    )
     assert isinstance(found, Failure)
     return str(found)
 
@@ -284,10 +291,11 @@ def test_it_is_off_unless_asked_for_and_in_ci(tmp_path: Path) -> None:
 
 def test_why_there_is_none_is_told_without_the_key(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"hidden\xff")
-    assert "fewer than 32" in why_not(tmp_path, settings_of(tmp_path, key="hidden"))
+    assert "fewer than 32" in why_not(tmp_path, settings_of(tmp_path, key="${env:SHORT_KEY}"))
     assert "the variable NO_KEY is not set" in why_not(tmp_path, settings_of(tmp_path, key="${env:NO_KEY}"))
     assert "not UTF-8" in why_not(tmp_path, settings_of(tmp_path, key="${file:binary}"))
-    reasons = [why_not(tmp_path, settings_of(tmp_path, key=key)) for key in ("hidden", "${file:binary}")]
+    bad = ("${env:SHORT_KEY}", "${file:binary}")
+    reasons = [why_not(tmp_path, settings_of(tmp_path, key=key)) for key in bad]
     assert "hidden" not in str(reasons)
     (tmp_path / "cache").rmdir()
     (tmp_path / "cache").write_text("a file")
@@ -297,7 +305,7 @@ def test_why_there_is_none_is_told_without_the_key(tmp_path: Path) -> None:
 
 def test_all_is_forgotten_whatever_its_key(tmp_path: Path) -> None:
     cache_of(tmp_path).put({"a": SECRET, "b": SECRET})
-    cache_of(tmp_path, key=KEY[::-1]).put({"a": SECRET})
+    cache_of(tmp_path, key=OTHER).put({"a": SECRET})
     (tmp_path / "cache" / "mine.txt").write_text("not of the cache")
     assert clear(settings_of(tmp_path), tmp_path) == 3
     assert [each.name for each in files(tmp_path)] == ["mine.txt"]
@@ -336,7 +344,8 @@ def test_a_resolver_asks_the_provider_only_for_what_is_not_kept(
         return client
 
     provider = Provider("vault", "${vault:a}", "", lambda target: "", connect, is_remote=True)
-    monkeypatch.setattr("windlass.secrets.providers.registry.find", lambda name: provider)
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: provider if name == "vault" else find(name))
     references = [Reference((Address("vault", each),)) for each in ("good", "bad")]
     for _ in range(2):
         with Resolver(tmp_path, {}, cache=cache_of(tmp_path)) as resolver:
@@ -348,8 +357,8 @@ def test_a_resolver_asks_the_provider_only_for_what_is_not_kept(
 def test_an_environment_has_the_cache_its_settings_say(tmp_path: Path) -> None:
     wanted = SecretsSettings(cache=settings_of(tmp_path, key="${env:CACHE_KEY}"))
     assert of_environment(tmp_path, "prod", {}, SecretsSettings()) == (None, "")
-    assert of_environment(tmp_path, "prod", {"CI": "1", "CACHE_KEY": KEY}, wanted) == (None, "")
-    found, note = of_environment(tmp_path, "prod", {"CACHE_KEY": KEY}, wanted)
+    assert of_environment(tmp_path, "prod", {"CI": "1", "CACHE_KEY": KEYS["THE_KEY"]}, wanted) == (None, "")
+    found, note = of_environment(tmp_path, "prod", {"CACHE_KEY": KEYS["THE_KEY"]}, wanted)
     assert isinstance(found, SecretCache)
     assert note == ""
     found, note = of_environment(tmp_path, "prod", {"CACHE_KEY": "hidden"}, wanted)
@@ -370,7 +379,8 @@ def test_tasks_use_the_cache_and_checks_do_not(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(registry, "find", lambda name: provider if name == "vault" else find(name))
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "prod.env").write_text("A=${vault:a}\n")
-    settings = f'[secrets.cache]\nttl = "1h"\ndirectory = "cache"\nkey = "{KEY}"\n'
+    settings = '[secrets.cache]\nttl = "1h"\ndirectory = "cache"\nkey = "${file:the.key}"\n'
+    (tmp_path / "the.key").write_text(KEYS["THE_KEY"])
     toml = tmp_path / "envs" / "prod.toml"
     toml.write_text(f'app = "shop"\n[hosts.web]\naddress = "203.0.113.10"\n{settings}')
     first, second = (load(tmp_path, "prod", process={}) for _ in range(2))
@@ -382,6 +392,6 @@ def test_tasks_use_the_cache_and_checks_do_not(tmp_path: Path, monkeypatch: pyte
     assert client.asked == ["a", "a"]
     load(tmp_path, "prod", process={"CI": "true"})
     assert client.asked == ["a", "a", "a"]
-    toml.write_text(toml.read_text().replace(KEY, "short"))
+    (tmp_path / "the.key").write_text("short")
     assert "no secret is cached: the key" in load(tmp_path, "prod", process={}).notes[0]
     assert len(client.asked) == 4

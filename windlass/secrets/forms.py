@@ -120,7 +120,9 @@ def _leaves(name: str, node: Any) -> Iterator[tuple[str, str]]:
 def _escaped(value: str) -> set[str]:
     """Return the value as the programs around us write it."""
     doubled = value.replace("$", "$$")
-    forms = {value, doubled, compose_quote(value)[1:-1], value.replace("\r\n", "\n").replace("\n", "\r\n")}
+    # A terminal makes CR LF of every LF, also of one that has its CR already.
+    lines = {value.replace("\r\n", "\n").replace("\n", "\r\n"), value.replace("\n", "\r\n")}
+    forms = {value, doubled, compose_quote(value)[1:-1], *lines}
     for form in (value, doubled):
         forms |= _quoted_forms(form)
     return forms | _shell_forms(value) | _markup_forms(value) | _url_forms(value)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from windlass.fields import Allowed, Argument, FilledLine, Name, Seconds, Section, VariableName
+from windlass.fields import Allowed, Argument, FilledLine, Name, Referenced, Seconds, Section, VariableName
 
 Url = Annotated[str, Allowed("address that begins with `https://` or `http://`, without spaces")]
 
@@ -40,7 +40,7 @@ class AzureSettings(Section):
     client_id: Argument | None = Field(
         None, description="The application, for `client-secret`, or the user-assigned managed identity."
     )
-    client_secret: FilledLine = Field(
+    client_secret: Referenced = Field(
         "${env:AZURE_CLIENT_SECRET}", description="The application's secret, as a reference."
     )
     ca_file: FilledLine | None = Field(
@@ -63,9 +63,9 @@ class VaultSettings(Section):
     mount: FilledLine = Field("secret", description="Where the KV engine of references is mounted.")
     version: Literal[1, 2] = Field(2, description="The KV engine's version.")
     login: Literal["token", "approle"] = Field("token", description="How to log in.")
-    token: FilledLine = Field("${env:VAULT_TOKEN}", description="The token, as a reference.")
+    token: Referenced = Field("${env:VAULT_TOKEN}", description="The token, as a reference.")
     role_id: FilledLine = Field("${env:VAULT_ROLE_ID}", description="The AppRole's id, as a reference.")
-    secret_id: FilledLine = Field(
+    secret_id: Referenced = Field(
         "${env:VAULT_SECRET_ID}", description="The AppRole's secret id, as a reference."
     )
     login_mount: FilledLine = Field("approle", description="Where AppRole is mounted.")
@@ -77,7 +77,7 @@ class VaultSettings(Section):
 class PostgresSettings(Section):
     """A table of a PostgreSQL database with a row for each secret."""
 
-    url: FilledLine = Field("${variable:DATABASE_URL}", description="The database's address, as a reference.")
+    url: Referenced = Field("${variable:DATABASE_URL}", description="The database's address, as a reference.")
     table: FilledLine = Field(
         "EnvironmentVariable", description="The table, `name` or `schema.name`, in the case it was made in."
     )
@@ -96,7 +96,7 @@ class CacheSettings(Section):
 
     ttl: Seconds = Field(0.0, description="How long a value may be used again. 0: no cache.")
     directory: FilledLine = Field("~/.cache/windlass/secrets", description="Where it is kept, mode 0700.")
-    key: FilledLine = Field(
+    key: Referenced = Field(
         "${file:~/.config/windlass/cache.key}",
         description="The key it is encrypted with, as a reference; a file of this name is made when missing.",
     )

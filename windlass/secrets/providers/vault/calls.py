@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from windlass.secrets.providers.base import PARALLEL, Failure, import_sdk
-from windlass.secrets.providers.vault_login import EXTRA, Login, new_client, told_by, unreachable
+from windlass.secrets.providers.vault.login import EXTRA, Login, new_client, told_by, unreachable
 
 Capability = Literal["read", "create", "update", "read the versions of"]
 

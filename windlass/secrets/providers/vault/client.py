@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,43 +11,24 @@ from typing import Any, Final
 from windlass.errors import ConfigurationError
 from windlass.secrets.providers.base import (
     Client,
-    Context,
     Failure,
-    Provider,
     ProviderError,
     Resolved,
     Version,
     Written,
 )
 from windlass.secrets.providers.process import NAME
-from windlass.secrets.providers.vault_calls import Calls, Document, Refused
-from windlass.secrets.providers.vault_login import login_of
+from windlass.secrets.providers.vault.calls import Calls, Document, Refused
+from windlass.secrets.providers.vault.targets import NUMBER, fault
 from windlass.secrets.settings import VaultSettings
-from windlass.secrets.targets import Target, field_of, parse_target, target_fault
+from windlass.secrets.targets import Target, field_of, parse_target
 from windlass.secrets.writers.entries import text_fault
 from windlass.shell import Sensitive
 
-_OPTIONS: Final = ("version", "mount", "namespace")
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 # Stands for the version before the current one, until its number is known.
 _PREVIOUS: Final = -1
 _NO_VERSIONS: Final = "The KV engine's version 1 keeps no versions."
 _NO_VERSIONS_FIX: Final = "Version 2 does: `vault kv enable-versioning <mount>`."
-
-
-def _fault(text: str) -> str:
-    if fault := target_fault(text, _OPTIONS):
-        return fault
-    target = parse_target(text)
-    for part in (target.path, target.options.get("mount", ""), target.options.get("namespace", "")):
-        if any(each in {"", ".", ".."} for each in part.split("/")) and part:
-            return "a path has no `/` at its ends, no `//`, and no `.` or `..` as a part"
-        if not part.isprintable():
-            return "a path has a sign that cannot be shown"
-    number = target.options.get("version", "1")
-    if number != "previous" and (not _NUMBER.fullmatch(number)):
-        return "`version` is a number from 1 on, or `previous`"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -261,7 +241,7 @@ class VaultClient(Client):
         document = replace(self._document(parsed), version=0)
         if not self._has_versions:
             raise ProviderError(_NO_VERSIONS, _NO_VERSIONS_FIX)
-        if not _NUMBER.fullmatch(version):
+        if not NUMBER.fullmatch(version):
             raise ProviderError(f"{version!r} is no version of Vault.", "A version is a number from 1 on.")
         try:
             state = self._restored(document, parsed.field, int(version))
@@ -396,11 +376,11 @@ def _note(version: Mapping[str, Any]) -> str:
 
 
 def _scope(scope: str) -> Target:
-    fault = _fault(scope)
+    problem = fault(scope)
     target = parse_target(scope)
-    if fault or target.field:
+    if problem or target.field:
         raise ProviderError(
-            f"{scope} names no document of Vault: {fault or 'it names a field'}.", "Write `vault:path`."
+            f"{scope} names no document of Vault: {problem or 'it names a field'}.", "Write `vault:path`."
         )
     return target
 
@@ -412,19 +392,3 @@ def _error(refused: Refused) -> ProviderError:
 
 def _lower(sentence: str) -> str:
     return f"{sentence[:1].lower()}{sentence[1:]}".removesuffix(".")
-
-
-def _connect(context: Context) -> Client:
-    return VaultClient(Calls(login_of(context)), context.settings.vault)
-
-
-PROVIDER: Final = Provider(
-    "vault",
-    "${vault:path#field}",
-    "A field of a document of HashiCorp Vault's or OpenBao's KV engine; without `#field`, the whole as JSON. "
-    "Options: `?version=3` or `previous`, `mount=`, `namespace=`.",
-    _fault,
-    _connect,
-    "vault",
-    is_remote=True,
-)
