@@ -9,8 +9,19 @@ from pathlib import Path
 from typing import Final
 
 INSTALLED: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "windlass" / "bin"
-# By suite of Debian: the first has Compose 2.26 for good, the other one moves on.
-COMPOSE: Final = ("docker-compose-trixie", "docker-compose-forky")
+
+
+def _has_debian() -> bool:
+    """Whether packages of Debian's suites can be had here, as `scripts/setup-machine` finds out too."""
+    release = Path("/etc/os-release")
+    text = release.read_text() if release.is_file() else ""
+    return "ID=debian" in text.splitlines() or bool(os.environ.get("WINDLASS_DEBIAN_MIRROR"))
+
+
+# By suite of Debian: the first has Compose 2.26 for good, the other one moves on. Elsewhere the one in use
+# is the only one there is.
+COMPOSE: Final = ("docker-compose-trixie", "docker-compose-forky") if _has_debian() else ()
+KUBECTL: Final = ("kubectl",) if _has_debian() or shutil.which("kubectl") else ()
 
 # Everything that some reader of variables takes for something else.
 ALPHABET: Final = "ab1 $\"'\n\r\t#={}():`!&;%~é密🔑\u00a0\u0085\u2028\ufeffnrtvabf0x7\\\\"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from tests.oracles import COMPOSE, fuzzed, program
+from tests.oracles import COMPOSE, KUBECTL, fuzzed, program
 from tests.testbed.image import base_images
 from windlass.secrets.writers import (
     compose_env_file,
@@ -94,9 +94,10 @@ def differing(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[tuple
     return wrong[:5] + [(name, "", found[name]) for name in found if name not in wanted][:5]
 
 
-def test_there_are_an_old_and_a_newer_compose_to_compare_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [COMPOSE] if COMPOSE else [])
+def test_there_are_an_old_and_a_newer_compose_to_compare_with(names: tuple[str, ...], tmp_path: Path) -> None:
     versions = [
-        parse_version(said([program(name), "version", "--short"], tmp_path).decode()) for name in COMPOSE
+        parse_version(said([program(name), "version", "--short"], tmp_path).decode()) for name in names
     ]
     assert versions[0][:2] == (2, 26)
     assert versions[1] > versions[0]
@@ -125,11 +126,12 @@ def test_the_environment_of_a_compose_file(
     assert not differing(configured(compose, tmp_path, model), values)
 
 
-def test_the_raw_env_file_of_a_newer_compose(values: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("newer", COMPOSE[1:])
+def test_the_raw_env_file_of_a_newer_compose(values: dict[str, str], newer: str, tmp_path: Path) -> None:
     held = {name: value for name, value in values.items() if not file_fault(name, value)}
     (tmp_path / "values.env").write_bytes(docker_env_file(held))
     model = b"services: {one: {image: 'x:1', env_file: [{path: values.env, format: raw}]}}\n"
-    assert not differing(configured([program(COMPOSE[1])], tmp_path, model), held)
+    assert not differing(configured([program(newer)], tmp_path, model), held)
 
 
 def test_containers_of_compose_get_them(values: dict[str, str], image: str, tmp_path: Path) -> None:
@@ -176,15 +178,19 @@ def test_shells(values: dict[str, str], shell: str, tmp_path: Path) -> None:
     assert not differing(entries(text), values)
 
 
-def test_kubernetes(values: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kubectl", KUBECTL)
+def test_kubernetes_own_client(values: dict[str, str], kubectl: str, tmp_path: Path) -> None:
     made = kubernetes_secret("round-trip", values, KEY)
     manifest = made.manifest.reveal().encode()
     # `--local` asks no server: the client decodes the manifest into its own type and writes it again.
-    words = [program("kubectl"), "label", "--local", "--filename", "-", "--output", "json", "read=yes"]
+    words = [program(kubectl), "label", "--local", "--filename", "-", "--output", "json", "read=yes"]
     read = json.loads(said(words, tmp_path, stdin=manifest, KUBECONFIG=os.devnull))
     assert (read["kind"], read["metadata"]["name"], read["immutable"]) == ("Secret", made.name, True)
     assert not differing(decoded(read["data"]), values)
-    # What has no JSON reader takes it as YAML.
+
+
+def test_readers_of_yaml_take_a_kubernetes_manifest(values: dict[str, str]) -> None:
+    manifest = kubernetes_secret("round-trip", values, KEY).manifest.reveal()
     assert not differing(decoded(yaml.safe_load(manifest)["data"]), values)
 
 
