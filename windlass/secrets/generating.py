@@ -23,7 +23,9 @@ DEFAULT_SIZE: Final = 32
 MOST: Final = 1024
 _ALPHABET: Final = string.ascii_letters + string.digits
 # 12 letters and digits are 71 bits, 16 bytes are 128: below, a key is no key.
-LEAST: Final = {"password": 12, "base64": 16, "hex": 16}
+_CHARACTERS: Final = 12
+_BYTES: Final = 16
+LEAST: Final = {"password": _CHARACTERS, "base64": _BYTES, "hex": _BYTES}
 KINDS: Final = (*LEAST, "uuid")
 _KIND: Final = re.compile(r"(?P<name>[A-Za-z0-9]+)(?::(?P<size>[0-9]{1,6}))?")
 _FORMS: Final = "password:32 (characters), base64:32 or hex:32 (bytes), uuid"
