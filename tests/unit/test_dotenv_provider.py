@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -85,8 +86,11 @@ def test_what_gives_nothing_says_why_and_shows_no_value(tmp_path: Path) -> None:
     assert value_of(tmp_path, "${dotenv:twice#B}") == Sensitive("1")
 
 
-def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
-    assert "16 MiB" in reason_of(tmp_path, "${dotenv:/dev/zero#A}")
+def test_what_is_no_regular_file_or_too_large_is_not_read(tmp_path: Path) -> None:
+    assert "device" in reason_of(tmp_path, "${dotenv:/dev/zero#A}")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    assert "16 MiB" in reason_of(tmp_path, "${dotenv:large#A}")
 
 
 @pytest.mark.parametrize("value", ["plain", "two\nlines\n", "\r\n", "ä🔑", "'\"$`\\", "${HOME}", "#", " a "])
@@ -186,3 +190,11 @@ def test_what_has_no_members_says_so(tmp_path: Path) -> None:
         client.member(".env", "not-one")
     with pytest.raises(ConfigurationError, match="cannot tell versions of dotenv files"):
         client.versions(".env#A")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    client = DotenvClient(tmp_path)
+    assert isinstance(client.fetch(["pipe#A"])["pipe#A"], Failure)
+    assert isinstance(client.write({"pipe#A": Sensitive("x")})["pipe#A"], Failure)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -58,10 +58,44 @@ def test_a_file_that_gives_nothing(tmp_path: Path) -> None:
     assert "home" in text["~nobody-x/a"]
 
 
-def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
-    result = value_of(tmp_path, "${file:/dev/zero}")
-    assert isinstance(result, Sensitive)
-    assert len(result.reveal()) < 1 << 20
+_LIMIT = 256 * 1024
+
+
+def test_a_file_that_is_too_large_is_refused_and_never_cut(tmp_path: Path) -> None:
+    (tmp_path / "most").write_bytes(b"x" * _LIMIT)
+    (tmp_path / "more").write_bytes(b"x" * (_LIMIT + 1))
+    assert value_of(tmp_path, "${file:most}") == Sensitive("x" * _LIMIT)
+    refused = value_of(tmp_path, "${file:more}")
+    assert isinstance(refused, Failure)
+    assert not refused.missing
+    assert "more has more than 256 KiB" in refused.reason
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    client = FileClient(tmp_path)
+    written = client.write({"most": Sensitive("x" * (_LIMIT - 1)), "more": Sensitive("x" * _LIMIT)})
+    assert isinstance(written["most"], Version)
+    assert isinstance(written["more"], Failure)
+    assert client.fetch(["most"]) == {"most": Sensitive("x" * (_LIMIT - 1))}
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_only_regular_files_are_read_and_written(tmp_path: Path, *, through_link: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    device = tmp_path / "zero"
+    device.symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        target = name
+        if through_link:
+            target = f"link-{name}"
+            (tmp_path / target).symlink_to(name)
+        before = (tmp_path / name).stat()
+        assert isinstance(value_of(tmp_path, f"${{file:{target}}}"), Failure)
+        # Never try to replace a device of the machine: root could.
+        if name != "zero":
+            assert isinstance(FileClient(tmp_path).write({target: Sensitive("x")})[target], Failure)
+            assert os.path.samestat(before, (tmp_path / name).stat())
 
 
 @pytest.mark.parametrize("value", ["plain", "two\nlines\n", "\r\n", "ä🔑", "'\"$`\\"])

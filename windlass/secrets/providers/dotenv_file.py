@@ -23,7 +23,7 @@ from windlass.secrets.providers.base import (
     Version,
     Written,
 )
-from windlass.secrets.providers.file import write_private
+from windlass.secrets.providers.file import read_regular, write_private
 from windlass.secrets.providers.process import NAME
 from windlass.secrets.targets import Target, parse_target, target_fault
 from windlass.secrets.writers import entry_fault
@@ -76,15 +76,14 @@ class DotenvClient(Client):
     def _read(self, path: str) -> str | Failure:
         """Return a file's text with its line ends as they are, or why it cannot be had."""
         try:
-            with self._path(path).open("rb") as file:
-                data = file.read(_READ_LIMIT + 1)
+            data = read_regular(self._path(path), _READ_LIMIT)
         except FileNotFoundError:
             return Failure(f"there is no file {path}", missing=True)
         except OSError as error:
             return Failure(f"the file {path} cannot be read: {error.strerror or error}")
         except RuntimeError:
             return Failure(f"the home directory in {path} is not known")
-        if len(data) > _READ_LIMIT:
+        if data is None:
             return Failure(f"the file {path} has more than {_READ_LIMIT >> 20} MiB and is no dotenv file")
         try:
             text = data.decode()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +25,8 @@ from windlass.secrets.providers.base import (
 from windlass.secrets.providers.process import NAME
 from windlass.shell import Sensitive
 
-# More than the system allows in a variable: enough to say so without reading an endless file.
-_READ_LIMIT: Final = 1 << 18
+# In bytes: twice what Linux allows in a variable, and little enough to be read at once.
+_LIMIT: Final = 1 << 18
 _MODE: Final = 0o600
 
 
@@ -52,14 +55,15 @@ class FileClient(Client):
 
     def _read(self, target: str) -> Resolved:
         try:
-            with self._path(target).open("rb") as file:
-                data = file.read(_READ_LIMIT)
+            data = read_regular(self._path(target), _LIMIT)
         except FileNotFoundError as error:
             return Failure(f"the file {target} cannot be read: {error.strerror}", missing=True)
         except OSError as error:
             return Failure(f"the file {target} cannot be read: {error.strerror or error}")
         except RuntimeError:
             return Failure(f"the home directory in {target} is not known")
+        if data is None:
+            return Failure(f"the file {target} has more than {_LIMIT >> 10} KiB and is no secret")
         try:
             # Editors and `echo` end a file with a newline that is no part of the secret.
             return Sensitive(data.decode().removesuffix("\n"))
@@ -75,7 +79,12 @@ class FileClient(Client):
 
     def _write(self, target: str, value: Sensitive) -> Written:
         try:
-            write_private(self._path(target), value.reveal().encode() + b"\n")
+            data = value.reveal().encode() + b"\n"
+            if len(data) > _LIMIT:
+                return Failure(
+                    f"the value has more than {_LIMIT >> 10} KiB, which {target} would not give back"
+                )
+            write_private(self._path(target), data)
         except UnicodeEncodeError:
             return Failure("the value is not valid Unicode")
         except OSError as error:
@@ -99,15 +108,44 @@ class FileClient(Client):
         return f"{scope.rstrip('/')}/{name}"
 
 
+def read_regular(path: Path, limit: int) -> bytes | None:
+    """Read a whole file; links are followed.
+
+    Args:
+        path: the file.
+        limit: the most it may have, in bytes.
+
+    Returns:
+        Its content; None when it has more than that.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a device has no end, and a pipe may never begin.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _require_regular(os.fstat(file.fileno()))
+        data = file.read(limit + 1)
+    return data if len(data) <= limit else None
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket")
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, mode 0600, and its missing folders, mode 0700.
 
     Raises:
-        OSError: it cannot be written; what was there stays as it was.
+        OSError: it cannot be written, or what is there is no regular file; it stays as it was.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A link is written through: it says where the owner wants the file to be.
     path = path.resolve()
+    with suppress(FileNotFoundError):
+        _require_regular(path.stat())
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
