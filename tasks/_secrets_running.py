@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invoke import Context
 from invoke.exceptions import Exit
 
-from ._secrets_shared import ENV_HELP
+from ._secrets_shared import ENV_HELP, require_outputs
 from ._task import is_dry, task
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def run(context: Context, env: str = "", pristine: bool = False) -> None:
 
     from . import _terminal
 
+    # A number that is closed is given to whatever is opened next, and the command would write into it.
+    require_outputs("stdout", "stderr")
     words = words_after_dashes(sys.argv)
     if not words:
         raise ConfigurationError(

@@ -37,6 +37,24 @@ def learner(keeping: Keeping) -> Redactor:
     return _terminal.redactor_of(keeping.environment)
 
 
+def require_outputs(*names: str) -> None:
+    """Refuse to begin where an output is closed, as by `>&-`.
+
+    Args:
+        names: `stdout`, `stderr`.
+
+    Raises:
+        OperationFailed: one of them is.
+    """
+    from windlass.errors import OperationFailed
+
+    for name in names:
+        if getattr(sys, name) is None:
+            raise OperationFailed(
+                f"{name} is closed; nothing was done.", "Send it to a file or to /dev/null."
+            )
+
+
 def value_from_file(path: str) -> Sensitive:
     """Return a file's content byte for byte.
 

@@ -209,6 +209,41 @@ def test_a_reader_that_goes_away_ends_the_command_as_in_a_pipeline(project: Path
     assert child.wait(timeout=60) == -signal.SIGPIPE
 
 
+def shell(project: Path, line: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of a shell in which `$RUN` is `inv secrets.run --`."""
+    return subprocess.run(
+        ["sh", "-c", line.replace("$RUN", f"{sys.executable} -m invoke secrets.run --")],
+        cwd=project,
+        env=environ(project),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_output_that_is_lost_is_no_success(project: Path) -> None:
+    done = shell(project, "$RUN sh -c 'echo dumpdata' > /dev/full")
+    assert done.returncode == 1
+    sentence = "Not all that sh wrote could be passed on: No space left on device; it ended with exit code 0."
+    assert done.stderr.decode() == f"error: {sentence}\n"
+    assert shell(project, "$RUN sh -c 'echo oops >&2' 2> /dev/full").returncode != 0
+
+
+@pytest.mark.parametrize(("closed", "name"), [(">&-", "stdout"), ("2>&-", "stderr")])
+def test_an_output_that_is_closed_is_told_and_nothing_is_started(
+    project: Path, closed: str, name: str
+) -> None:
+    done = shell(project, f"$RUN touch started {closed}")
+    assert done.returncode == 1
+    assert f"{name} is closed; nothing was done" in (done.stdout + done.stderr).decode()
+    assert not (project / "started").exists()
+
+
+def test_an_input_that_is_closed_is_no_hindrance(project: Path) -> None:
+    done = shell(project, "$RUN echo seen <&-")
+    assert (done.returncode, done.stdout) == (0, b"seen\n")
+
+
 def test_much_output_passes_whole(project: Path) -> None:
     done = run(project, "head", "-c", "20000000", "/dev/zero")
     assert done.stdout == b"\0" * 20_000_000

@@ -7,6 +7,7 @@ this process passes signals on and ends as the command did.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
-from windlass.errors import ConfigurationError
+from windlass.errors import ConfigurationError, OperationFailed
 from windlass.secrets.redaction import Redactor
 
 # Signals a person or a supervisor sends to the process it started, which is not the command itself.
@@ -51,6 +52,7 @@ class Running:
         self._words = list(words)
         self._environ = {**({} if pristine else os.environ), **values}
         self._redactor = redactor
+        self._lost: list[OSError] = []
 
     def run(self) -> int:
         """Run it to its end; on a terminal this does not come back.
@@ -60,6 +62,7 @@ class Running:
 
         Raises:
             ConfigurationError: there is no such program, or the system cannot start it.
+            OperationFailed: not all that the command wrote could be passed on.
         """
         program = self._program()
         piped = [each for each in (1, 2) if not os.isatty(each)]
@@ -69,10 +72,17 @@ class Running:
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
                 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
                 os.execve(program, self._words, self._environ)  # noqa: S606 - the very point
-            return self._watch(program, piped)
+            code = self._watch(program, piped)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigurationError(f"{self._words[0]} cannot be started: {reason}.") from None
+        if self._lost:
+            reason = self._lost[0].strerror or str(self._lost[0])
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise OperationFailed(
+                f"Not all that {self._words[0]} wrote could be passed on: {reason}; it ended with {how}."
+            )
+        return code
 
     def _program(self) -> str:
         found = shutil.which(self._words[0])
@@ -112,7 +122,9 @@ class Running:
             while chunk := os.read(source, _CHUNK):
                 _write_all(target, stream.feed(chunk))
             _write_all(target, stream.flush())
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                self._lost.append(error)
             # As in a pipeline: its next write gets SIGPIPE.
             nowhere = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nowhere, source)
