@@ -221,3 +221,16 @@ def test_files_are_copied_to_files(tmp_path: Path) -> None:
         assert states(carry_out(opened, plan)) == {"KEY": "written"}
     assert (tmp_path / "b" / "KEY").read_bytes() == f"{SECRET}\nand more\n".encode()
     assert (tmp_path / "b" / "KEY").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reference_in_a_dotenv_file_is_no_secret_to_copy(tmp_path: Path) -> None:
+    text = "A=${file:keys/a}\nB='${file:b} ?? ${file:c}'\nC='${nowhere:x}'\nD='${HOME}/d'\nE=plain\n"
+    (tmp_path / "one.env").write_text(text)
+    opened = Resolver(tmp_path, {})
+    plan = plan_scope(opened, Address("dotenv", "one.env"), Address("dotenv", "two.env"))
+    assert states(plan.items) == {"A": "failed", "B": "failed", "C": "failed", "D": "create", "E": "create"}
+    assert "a reference, not a value" in plan.items[0].reason
+    carry_out(opened, plan)
+    assert "file:" not in (tmp_path / "two.env").read_text()
+    one = plan_one(opened, Address("dotenv", "one.env#A"), Address("dotenv", "two.env#A"))
+    assert states(one.failed) == {"dotenv:one.env#A": "failed"}

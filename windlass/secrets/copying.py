@@ -15,7 +15,7 @@ from typing import Final, Literal
 from windlass.errors import ConfigurationError, WindlassError
 from windlass.secrets.comparing import Digests
 from windlass.secrets.providers.base import Client, Failure, ProviderError, Resolved, Version
-from windlass.secrets.references import Address, Reference
+from windlass.secrets.references import Address, InvalidReference, Reference, parse
 from windlass.secrets.resolving import Resolver
 from windlass.shell import Sensitive
 
@@ -219,6 +219,8 @@ def _plan(resolver: Resolver, pairs: Mapping[str, tuple[Address, Address | Failu
             items.append(Item(name, source, None, "failed", str(target)))
             continue
         state, reason = _state(values[source], values[target], digests)
+        if _is_reference(source, values[source]):
+            state, reason = "failed", IS_REFERENCE
         if target in shared:
             state, reason = "failed", f"another secret would be kept as {target} too"
         items.append(Item(name, source, target, state, reason))
@@ -239,4 +241,20 @@ def _state(source: Resolved, target: Resolved, digests: Digests) -> tuple[State,
     return "failed", f"what the target holds cannot be read: {target}"
 
 
+def _is_reference(source: Address, value: Resolved) -> bool:
+    """Whether what a file says is where a secret is kept, and not the secret.
+
+    Other providers give what is kept as it is; a file of envs/ says either.
+    """
+    if source.provider != _OF_REFERENCES or not isinstance(value, Sensitive):
+        return False
+    try:
+        return parse(value.reveal().strip()) is not None
+    except InvalidReference:
+        return True
+
+
+# The provider whose files are those of envs/, too.
+_OF_REFERENCES: Final = "dotenv"
+IS_REFERENCE: Final = "the source holds a reference, not a value: copy from where the reference says"
 EMPTY: Final = "the value is empty"
