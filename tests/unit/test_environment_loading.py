@@ -238,6 +238,43 @@ def test_a_variable_with_a_wrong_value_exists_all_the_same(tmp_path: Path) -> No
     assert unreadable.place == "envs/prod.env:1"
 
 
+ROTATION = "[secrets.rotation.MASTER_KEY]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "key", "nearest"),
+    [
+        ("[secrets.rotation.MASTER_KYE]\n", 3, "MASTER_KYE", "MASTER_KEY"),
+        (ROTATION + "previous = 'KEY_BEFROE'\n", 4, "MASTER_KEY.previous", "KEY_BEFORE"),
+        (ROTATION + "previous = 'MASTER_KEY'\n", 4, "MASTER_KEY.previous", ""),
+        (ROTATION + "generate = 'pasword:32'\n", 4, "MASTER_KEY.generate", ""),
+        (ROTATION + "generate = 'uuid:32'\n", 4, "MASTER_KEY.generate", ""),
+    ],
+)
+def test_a_rotation_is_of_variables_there_are(
+    tmp_path: Path, text: str, place: int, key: str, nearest: str
+) -> None:
+    found = only(tmp_path, prod__toml=PROD + text, prod__env="MASTER_KEY=12345678\nKEY_BEFORE=\n")
+    assert (found.place, found.key) == (f"envs/prod.toml:{place}", f"secrets.rotation.{key}")
+    assert found.nearest == nearest
+
+
+def test_a_rotation_may_be_of_a_variable_that_is_declared_alone(tmp_path: Path) -> None:
+    text = ROTATION + "previous = 'KEY_BEFORE'\ngenerate = 'hex:32'\n"
+    declared = {"schema__env": "MASTER_KEY=\nKEY_BEFORE=\n"}
+    assert loaded(tmp_path, prod__toml=PROD + text, **declared).settings.secrets.rotation
+    # Which names there are is not known where a line cannot be read.
+    unreadable = only(tmp_path, prod__toml=PROD + text, schema__env="", prod__env="MASTER_KEY='open\n")
+    assert unreadable.place == "envs/prod.env:1"
+
+
+def test_base_may_say_how_the_secrets_of_another_environment_are_rotated(tmp_path: Path) -> None:
+    other = {"beta__toml": PROD, "beta__env": "MASTER_KEY=12345678\n"}
+    assert loaded(tmp_path, base__toml=BASE + ROTATION, **other).settings.secrets.rotation
+    found = only(tmp_path, base__toml=BASE, prod__toml=PROD + ROTATION)
+    assert (found.place, found.key) == ("envs/prod.toml:3", "secrets.rotation.MASTER_KEY")
+
+
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_names_of_tasks_are_taken(tmp_path: Path, name: str) -> None:
     write(tmp_path, **{f"{name}__toml": "app = 'a'\n[hosts.web]\n"})

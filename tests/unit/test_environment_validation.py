@@ -173,3 +173,26 @@ def test_locations_lead_to_keys() -> None:
     )
     assert path("hosts", "A", "[key]") == ("hosts", "A")
     assert path("deploy", "migrate", "foo") == ("deploy", "migrate", "foo")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("token", "plain-Hd7Kq2"),
+        ("api_key", "${env"),
+        ("token", "${none-such:plain-Hd7Kq2}"),
+        ("token", "x${env:TOKEN}"),
+        ("address", "https://me:plain-Hd7Kq2@vault"),
+    ],
+)
+def test_a_secret_of_a_plugin_is_a_reference(key: str, value: str) -> None:
+    (problem,) = problems(f"[secrets.plugins.keeper]\nregion = 'eu'\n{key} = '{value}'\n")
+    assert (problem.file, problem.key, problem.line) == ("over", f"secrets.plugins.keeper.{key}", 3)
+    assert "plain-Hd7Kq2" not in str(problem)
+    assert "${env:NAME}" in problem.allowed
+
+
+def test_other_settings_of_a_plugin_are_texts() -> None:
+    assert not problems(
+        "[secrets.plugins.keeper]\nregion = 'eu'\ntoken = '${env:TOKEN}'\naddress = 'https://x'\n"
+    )

@@ -77,7 +77,19 @@ def examine(
     problems += validation.store_problems(pair, merged)
     if found.complete:
         problems += validation.header_problems(pair, merged, found.names)
+        problems += _rotation_problems(root, pair, merged, found)
     return Examined(settings, found, in_order(problems))
+
+
+def _rotation_problems(
+    root: Path, pair: tuple[files.TomlFile, files.TomlFile], merged: Table, found: Variables
+) -> Iterator[Problem]:
+    """Yield what is wrong in `[secrets.rotation]`; that of base.toml may speak of other environments."""
+    if not files.table_at(merged, "secrets", "rotation"):
+        return
+    own = found.names | found.declared
+    everywhere = own | variables.names_of_all(root)
+    yield from validation.rotation_problems(pair, merged, own, everywhere)
 
 
 def variables_of(root: Path, name: str) -> Variables:

@@ -33,6 +33,8 @@ from windlass.environment.files import (
 )
 from windlass.environment.model import BackupSettings, Settings, VariablesSettings
 from windlass.environment.problems import Problem, nearest
+from windlass.secrets.generating import kind_fault
+from windlass.secrets.references import InvalidReference, parse
 from windlass.secrets.settings import SecretsSettings
 from windlass.secrets.shapes import name_is_secret, value_is_secret
 from windlass.shell import MASK
@@ -59,6 +61,9 @@ def settings_of(files: tuple[TomlFile, ...], merged: Table) -> tuple[Settings | 
         checked = _Checked(files, merged)
         # What is missing may stand in the file that cannot be read.
         return None, problems + list(checked.problems(error, with_missing=not problems))
+    if shown := list(_plugin_problems(files, merged)):
+        # Settings are shown: there must be none that hold a secret.
+        return None, problems + shown
     return settings, problems
 
 
@@ -106,6 +111,56 @@ def header_problems(
                 close = nearest(variable, variables)
                 what = "names a variable that no file of envs/ sets"
                 yield _problem(files, path, what, found=literal(variable), close=close)
+
+
+def rotation_problems(
+    files: tuple[TomlFile, ...], merged: Table, variables: AbstractSet[str], all_variables: AbstractSet[str]
+) -> Iterator[Problem]:
+    """Yield what is wrong in `[secrets.rotation]`.
+
+    Args:
+        files: base.toml and the environment's own file.
+        merged: what they say together.
+        variables: the names that the environment's files set or declare.
+        all_variables: those of every environment; base.toml may speak of them.
+    """
+
+    def unknown(path: KeyPath, name: str) -> Iterator[Problem]:
+        known = all_variables if owner(files, path) is files[0] else variables
+        if name not in known:
+            what = "names a variable that no file of envs/ sets or declares"
+            yield _problem(files, path, what, found=literal(name), close=nearest(name, known))
+
+    for name in table_at(merged, "secrets", "rotation"):
+        path = ("secrets", "rotation", name)
+        rotation = table_at(merged, *path)
+        previous, kind = rotation.get("previous"), rotation.get("generate")
+        yield from unknown(path, name)
+        if previous == name:
+            what = "is the variable itself, which holds the new value"
+            yield _problem(files, (*path, "previous"), what, found=literal(name), allowed="another variable")
+        elif isinstance(previous, str):
+            yield from unknown((*path, "previous"), previous)
+        if isinstance(kind, str) and kind and (fault := kind_fault(kind)):
+            yield _problem(files, (*path, "generate"), f"is not usable: {fault}")
+
+
+def _plugin_problems(files: tuple[TomlFile, ...], merged: Table) -> Iterator[Problem]:
+    """Yield a problem for each setting of a plugin that holds a secret instead of naming its place."""
+    for plugin, settings in table_at(merged, "secrets", "plugins").items():
+        for name, value in settings.items():
+            if (name_is_secret(name) or value_is_secret(value)) and not _is_reference(value):
+                path = ("secrets", "plugins", plugin, name)
+                what = "is a secret, which is kept elsewhere"
+                words = "reference to where it is kept, such as `${env:NAME}`"
+                yield _problem(files, path, what, found=MASK, allowed=words)
+
+
+def _is_reference(value: str) -> bool:
+    try:
+        return parse(value) is not None
+    except InvalidReference:
+        return False
 
 
 def locate(location: Sequence[str | int]) -> tuple[KeyPath, Any]:

@@ -45,6 +45,7 @@ class Variables:
         complete: whether every line could be read, so that `names` holds all of them.
         notes: what a person should know of values that are there.
         warnings: what the schema says against the files and keeps nobody from using them.
+        declared: every name that the schema declares, also those that no file sets.
     """
 
     values: Mapping[str, Variable]
@@ -53,6 +54,7 @@ class Variables:
     complete: bool
     notes: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    declared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,12 @@ def entries_of(root: Path, file: str) -> tuple[list[Entry], list[Problem]]:
     return found, [*([fault] if fault else []), *problems]
 
 
+def names_of_all(root: Path) -> frozenset[str]:
+    """Return every name that a dotenv file of any environment holds."""
+    files = dict.fromkeys(file for name in environments_of(root) for file in file_names(name))
+    return frozenset(entry.name for file in files for entry in entries_of(root, file)[0])
+
+
 def schema_of(root: Path) -> tuple[Schema, list[Problem]]:
     """Return what the comments of the files say of the variables, and what is wrong with the comments."""
     found = [entry for file in schema.FILES for entry in entries_of(root, file)[0]]
@@ -190,7 +198,8 @@ def load(
     places = {each: entry.place for each, entry in found.entries.items()}
     checked = schema.check(found.schema, places, values, environment=name, protected=protected)
     problems = (*found.problems, *faults, *checked.problems)
-    return Variables(values, problems, frozenset(found.entries), found.complete, notes, checked.warnings)
+    names = frozenset(found.entries), frozenset(found.schema.declarations)
+    return Variables(values, problems, names[0], found.complete, notes, checked.warnings, names[1])
 
 
 def is_secret(name: str, value: str, rules: VariablesSettings, marked: bool | None = None) -> bool:
