@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +51,32 @@ def require_outputs(*names: str) -> None:
 
     for name in names:
         if getattr(sys, name) is None:
+            if name == "stdout":
+                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for what `--json` says of the failure
             raise OperationFailed(
                 f"{name} is closed; nothing was done.", "Send it to a file or to /dev/null."
             )
+
+
+def write_out(text: str) -> None:
+    """Write a text to stdout, byte for byte.
+
+    Raises:
+        OperationFailed: it could not be written, or not all of it.
+    """
+    from windlass.errors import OperationFailed
+
+    from . import _terminal
+
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _terminal.discard(sys.stdout)
+        raise OperationFailed(f"It could not be written to stdout: {error.strerror or error}.") from None
 
 
 def value_from_file(path: str) -> Sensitive:

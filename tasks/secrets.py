@@ -6,6 +6,7 @@ No value is ever shown but by `secrets.get`, which has to be asked twice.
 from __future__ import annotations
 
 import sys
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ from ._secrets_shared import (
     YES_HELP,
     learner,
     opened,
+    require_outputs,
     value_from_file,
     value_from_prompt,
     value_from_stdin,
+    write_out,
 )
 from ._task import is_dry, task
 
@@ -126,9 +129,8 @@ def get(
     from windlass.secrets.providers.base import Failure
     from windlass.secrets.references import Reference
 
-    from . import _terminal
-
     del context
+    require_outputs("stdout")
     with opened(env) as keeping:
         keeping.entry(name)
         if not reveal:
@@ -140,12 +142,10 @@ def get(
             value = keeping.value(name)
     if isinstance(value, Failure):
         raise OperationFailed(f"{name} cannot be had: {value.reason}.", value.fix)
+    text = value.reveal()
+    write_out(dumps({"name": name, "value": text}, ensure_ascii=False, indent=2) + "\n" if json else text)
     if json:
-        _terminal.Terminal(as_json=True).result({"name": name, "value": value.reveal()})
         return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(value.reveal().encode())
-    sys.stdout.buffer.flush()
     if sys.stdout.isatty():
         # For the eye only: what is piped is the value and nothing else.
         sys.stderr.write("\n")
@@ -213,9 +213,9 @@ def _new_value(name: str, path: str, kind: str) -> Sensitive:
         return value_from_file(path)
     if kind:
         return generate(kind)
-    if not sys.stdin.isatty():
+    if sys.stdin is not None and not sys.stdin.isatty():
         return value_from_stdin()
-    if not _terminal.can_ask():
+    if sys.stdin is None or not _terminal.can_ask():
         raise NotConfirmed(f"Nobody is there to type {name}.", "Pipe it in, or use --from-file.")
     return value_from_prompt(name)
 

@@ -198,3 +198,9 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: P
     assert isinstance(client.fetch(["pipe#A"])["pipe#A"], Failure)
     assert isinstance(client.write({"pipe#A": Sensitive("x")})["pipe#A"], Failure)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_scope_with_a_nul_is_refused_in_words(tmp_path: Path) -> None:
+    for ask in (lambda client: client.members("x%00"), lambda client: client.member("x%00", "A")):
+        with pytest.raises(ProviderError, match="holds a NUL"):
+            ask(DotenvClient(tmp_path))

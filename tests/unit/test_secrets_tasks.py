@@ -183,6 +183,39 @@ def test_get_says_why_a_secret_cannot_be_had(inv: Inv, project: Path) -> None:
     assert "the value is empty" in said.err
 
 
+def piped(line: str, project: Path) -> tuple[int, str]:
+    """Run a line of a shell in which `$INV` is `inv`: its exit code, and all it said."""
+    (project / "tasks.py").write_text("from windlass.tasks import namespace as ns\n\n__all__ = ['ns']\n")
+    (project / "envs" / "base.env").write_text("API_KEY=${file:keys/API_KEY}\n")
+    line = line.replace("$INV", f"{sys.executable} -m invoke")
+    done = subprocess.run(["sh", "-c", line], cwd=project, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        ("$INV secrets.get --name API_KEY --reveal >&-", 1, "stdout is closed"),
+        ("$INV secrets.get --name API_KEY --reveal --json >&-", 1, "stdout is closed"),
+        ("$INV secrets.get --name API_KEY --reveal > /dev/full", 1, "No space left on device"),
+        ("$INV secrets.get --name API_KEY --reveal --json > /dev/full", 1, "No space left on device"),
+        ("$INV secrets.set --name API_KEY <&-", 14, "Nobody is there to type API_KEY"),
+        ("$INV secrets.sync --source 'dotenv:x%00' --target dotenv:y", 10, "the path holds a NUL"),
+        ("$INV secrets.sync --source dotenv:x --target 'dotenv:y%00'", 1, "the path holds a NUL"),
+    ],
+)
+def test_what_is_closed_or_full_or_no_path_is_one_sentence(
+    project: Path, line: str, code: int, sentence: str
+) -> None:
+    (project / "x").write_text("A=1\n")
+    ended, said = piped(line, project)
+    assert (ended, said.count("error: ")) == (code, 1), said
+    assert sentence in said
+    assert "defect" not in said
+    assert SECRET not in said
+    assert (project / "keys" / "API_KEY").read_text() == f"{SECRET}\n"
+
+
 def typed(words: list[str], answers: Mapping[str, str], project: Path, **environ: str) -> tuple[int, str]:
     """Run a task on a terminal of its own, answer its questions in order, and return all that was shown."""
     program = (

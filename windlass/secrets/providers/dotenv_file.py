@@ -23,7 +23,7 @@ from windlass.secrets.providers.base import (
     Version,
     Written,
 )
-from windlass.secrets.providers.file import read_regular, write_private
+from windlass.secrets.providers.file import canonical_file, read_regular, write_private
 from windlass.secrets.providers.process import NAME
 from windlass.secrets.targets import Target, parse_target, target_fault
 from windlass.secrets.writers import entry_fault
@@ -43,6 +43,10 @@ def _fault(text: str) -> str:
         return "the key is missing: after the path comes `#KEY`"
     if NAME.fullmatch(target.field) is None:
         return "the key is no name of a variable"
+    return _nul_fault(target)
+
+
+def _nul_fault(target: Target) -> str:
     return "the path holds a NUL" if "\0" in target.path else ""
 
 
@@ -123,6 +127,11 @@ class DotenvClient(Client):
             return dict.fromkeys(entries, Failure(f"the home directory in {path} is not known"))
         return written
 
+    def canonical(self, target: str) -> str:
+        """Return the file itself and the key, whatever path or link leads to it."""
+        parsed = parse_target(target)
+        return f"{canonical_file(self._path(parsed.path))}#{parsed.field}"
+
     def members(self, scope: str) -> dict[str, str]:
         """Return the entries of a file."""
         path = _scope(scope)
@@ -141,7 +150,7 @@ class DotenvClient(Client):
 
 def _scope(scope: str) -> str:
     target = parse_target(scope)
-    if (fault := target_fault(scope)) or target.field:
+    if (fault := target_fault(scope) or _nul_fault(target)) or target.field:
         raise ProviderError(
             f"{scope} names no dotenv file: {fault or 'it names a key'}.", "Write `dotenv:path/to/file`."
         )
