@@ -41,7 +41,8 @@ def scan(
     """Search the project and its Git history for the values of its secrets and for what looks like one.
 
     Known false ones are accepted in envs/scan-allow.txt, each with a reason. Exit code 1 when anything
-    else is found.
+    else is found, or when secrets cannot be had here and so are not looked for: --env leaves out the
+    environments whose secrets are kept from this machine.
     """
     from windlass.environment.loading import find_root
     from windlass.errors import OperationFailed
@@ -55,21 +56,26 @@ def scan(
     terminal = _terminal.Terminal(as_json=json)
     root = find_root(Path.cwd())
     allowed = allowing.load(root)
-    values = values_of(root, env, terminal.emit)
+    values, lacking = values_of(root, env, terminal.emit)
     scope = Scope(history=history, staged=staged, everything=all_files)
     report = search(root, values, scope, allowed, terminal.emit)
     warn(report, terminal.emit)
-    show(report, scope, terminal)
+    show(report, scope, terminal, lacking)
     if report.findings:
         raise OperationFailed(
-            f"{_count(len(report.findings), 'finding')} in what was searched.",
+            f"{_count(len(report.findings), 'finding')} in what was searched{_not_had(lacking)}.",
             "Replace what is a secret where it is used (what Git has, others may have), then remove it; "
             f"accept what is none in {allowing.ALLOW_FILE}: `<fingerprint>  <reason>`.",
         )
+    if lacking:
+        raise OperationFailed(
+            f"Nothing was found{_not_had(lacking)}.",
+            "`inv secrets.check` says how each is mended; --env searches for those of one environment alone.",
+        )
 
 
-def values_of(root: Path, env: str, emit: Emit) -> dict[str, Sensitive]:
-    """Return the secrets of one environment or of all, by name and environments.
+def values_of(root: Path, env: str, emit: Emit) -> tuple[dict[str, Sensitive], dict[str, str]]:
+    """Return the secrets of one environment or of all by name and environments, and why others are not had.
 
     Args:
         root: the repository.
@@ -85,16 +91,19 @@ def values_of(root: Path, env: str, emit: Emit) -> dict[str, Sensitive]:
     from windlass.shell import Sensitive
 
     found: dict[tuple[str, Sensitive], list[str]] = {}
+    lacking: dict[str, str] = {}
     for name in [choose(root, env)] if env else names(root):
         variables = variables_of(root, name)
         for problem in variables.problems:
             what = f"{problem.key or 'what it sets'} of {name} is not looked for"
             emit(Notice("warning", f"{what}: {problem.place}: {problem.what}."))
+            if problem.key not in variables.values:
+                lacking[f"{problem.key or problem.place} ({name})"] = f"cannot be had: {problem.what}"
         _remember(root, name, variables)
         for key, variable in variables.values.items():
             if isinstance(variable.value, Sensitive):
                 found.setdefault((key, variable.value), []).append(name)
-    return {f"{key} ({', '.join(in_)})": value for (key, value), in_ in found.items()}
+    return {f"{key} ({', '.join(in_)})": value for (key, value), in_ in found.items()}, lacking
 
 
 def _remember(root: Path, name: str, variables: Variables) -> None:
@@ -125,8 +134,8 @@ def warn(report: Report, emit: Emit) -> None:
         say(f"envs/scan-allow.txt accepts {entry}, which is not found any more.")
 
 
-def show(report: Report, scope: Scope, terminal: Terminal) -> None:
-    """Write the findings, and what was searched."""
+def show(report: Report, scope: Scope, terminal: Terminal, lacking: Mapping[str, str]) -> None:
+    """Write the findings, what was searched, and why secrets that are `lacking` were not looked for."""
     from ._terminal import human_seconds
 
     searched: Mapping[str, object] = {
@@ -138,11 +147,11 @@ def show(report: Report, scope: Scope, terminal: Terminal) -> None:
     }
     terminal.result(
         {
-            "ok": not report.findings,
+            "ok": not report.findings and not lacking,
             "findings": [asdict(each) for each in report.findings],
             "accepted": report.accepted,
             "searched": searched,
-            "unsearched": report.unsearched,
+            "unsearched": {**report.unsearched, **lacking},
             "unread": report.unread,
             "notes": report.notes,
             "unused": report.unused,
@@ -160,10 +169,18 @@ def show(report: Report, scope: Scope, terminal: Terminal) -> None:
         what += f", {older} of the history"
     size = f"{report.bytes / 1e6:.1f} MB in {human_seconds(report.seconds)}"
     accepted = f", {report.accepted} accepted" if report.accepted else ""
-    terminal.say(f"Searched {what} ({size}): {_count(len(report.findings), 'finding')}{accepted}.")
+    count = _count(len(report.findings), "finding")
+    terminal.say(f"Searched {what} ({size}): {count}{accepted}{_not_had(lacking)}.")
 
 
 _FORMS = {"line": "a line of it", "split": "broken over lines", "shape": "looks like one"}
+
+
+def _not_had(lacking: Mapping[str, str]) -> str:
+    if not lacking:
+        return ""
+    were = "was" if len(lacking) == 1 else "were"
+    return f"; {_count(len(lacking), 'secret')} could not be had and {were} not looked for"
 
 
 def _count(number: int, what: str) -> str:

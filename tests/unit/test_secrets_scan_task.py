@@ -120,6 +120,22 @@ def test_a_secret_that_cannot_be_had_is_named_and_the_others_are_looked_for(proj
     assert done.returncode == 1
     assert "DB_PASSWORD (prod)" in done.stdout
     assert "API_TOKEN of prod is not looked for" in done.stderr
+    assert "1 finding; 1 secret could not be had and was not looked for." in done.stdout
+
+
+def test_what_was_not_looked_for_is_no_clean_result(project: Path) -> None:
+    write(project, "envs/prod.env", "API_TOKEN=${env:NOT_SET_ANYWHERE}\nA_KEY=${file:nowhere}\n")
+    done = scan(project)
+    assert done.returncode == 1
+    assert done.stdout.rstrip().endswith("0 findings; 2 secrets could not be had and were not looked for.")
+    assert "error: Nothing was found; 2 secrets could not be had" in done.stderr
+    report = json.loads(scan(project, "--json").stdout)
+    assert (report["ok"], report["findings"]) == (False, [])
+    assert "cannot be had" in report["unsearched"]["API_TOKEN (prod)"]
+    assert set(report["unsearched"]) == {"API_TOKEN (prod)", "A_KEY (prod)", "PIN_TOKEN (prod, staging)"}
+    # Another environment's secrets can be had: a short value that is not looked for is no failure.
+    assert scan(project, "--env", "staging").returncode == 0
+    assert json.loads(scan(project, "--env", "staging", "--json").stdout)["ok"] is True
 
 
 def test_an_environment_that_does_not_exist_is_an_error(project: Path) -> None:
