@@ -363,6 +363,34 @@ def test_a_secret_kept_elsewhere_is_left_alone(run: Run, project: Path) -> None:
     assert "it is kept in env:NOT_SET: `inv secrets.set --name APP_KEY`" in run("env.generate").out
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("file:keys/one", "file:keys/one"),
+        ("file:keys/one", "file:./keys/../keys/one"),
+        ("dotenv:keys/all.env#KEY", "dotenv:keys//all.env#KEY"),
+        ("env:NOT_SET} ?? ${file:keys/one", "file:keys/one"),
+        ("dotenv:envs/prod.local.env#SIGNING", ""),
+    ],
+)
+def test_two_variables_at_one_place_are_refused(run: Run, project: Path, one: str, other: str) -> None:
+    other = f"SIGNING=${{{other}}}\n" if other else ""
+    (project / "envs" / "prod.env").write_text(f"APP_KEY=${{{one}}}\n{other}")
+    answer = run("env.generate", "--env", "prod", "--yes")
+    assert answer.code == 10
+    assert "APP_KEY and SIGNING are kept at one place" in answer.err
+    assert not (project / "keys").exists()
+    assert not (project / "envs" / "prod.local.env").exists()
+    assert run("env.generate", "--env", "prod", "--yes", "--name", "APP_KEY").code == 0
+
+
+def test_two_fields_of_one_file_are_two_places(run: Run, project: Path) -> None:
+    places = "APP_KEY=${dotenv:keys/all.env#A}\nSIGNING=${dotenv:keys/all.env#B}\n"
+    (project / "envs" / "prod.env").write_text(places)
+    assert run("env.generate", "--env", "prod", "--yes").code == 0
+    assert len(set(values_of(project / "keys" / "all.env").values())) == 2
+
+
 def test_a_value_is_revealed_on_a_terminal(project: Path) -> None:
     main, side = pty.openpty()
     words = [sys.executable, "-m", "invoke", "env.generate", "--reveal"]

@@ -22,7 +22,7 @@ from windlass.errors import ConfigurationError
 from windlass.secrets.generating import generate, kind_fault
 from windlass.secrets.providers.base import Failure
 from windlass.secrets.references import Address
-from windlass.secrets.targets import parse_target
+from windlass.secrets.targets import Target, parse_target
 from windlass.secrets.writers import entry_fault
 from windlass.shell import Sensitive
 
@@ -92,6 +92,7 @@ def plan(keeping: Keeping, names: Sequence[str] = (), *, kind: str = "", overwri
         decided = _decide(keeping, name, kind, overwrite=overwrite)
         made += [decided] if isinstance(decided, Filling) else []
         left += [decided] if isinstance(decided, Left) else []
+    _refuse_shared(keeping.environment.root, made)
     for filling in made:
         _refuse_published(keeping.environment.root, filling)
     return Fillings(tuple(made), tuple(left))
@@ -186,6 +187,29 @@ def _has_value(keeping: Keeping, entry: Entry | None) -> str:
         return f"it has a value in {resolution.source}"
     # Whether there is a value is not known: it is taken for one, or it might be lost.
     return "" if resolution.value.missing else f"{resolution.value}"
+
+
+def _refuse_shared(root: Path, made: Sequence[Filling]) -> None:
+    """Refuse several variables at one place: of the values made, one alone would be anywhere."""
+    places: dict[tuple[Path, str], list[Filling]] = {}
+    for filling in made:
+        places.setdefault(_place(root, filling.address), []).append(filling)
+    for shared in places.values():
+        if len(shared) > 1:
+            names = " and ".join(each.name for each in shared)
+            raise ConfigurationError(
+                f"{names} are kept at one place, {shared[0].address}; nothing was written.",
+                "Give each a place of its own in envs/, or name one of them with --name.",
+            )
+
+
+def _place(root: Path, address: Address) -> tuple[Path, str]:
+    """Return the file of an address, by one name whatever it is called, and the key in it."""
+    target = parse_target(address.target) if address.provider == "dotenv" else Target(address.target)
+    try:
+        return (root / Path(target.path).expanduser()).resolve(), target.field
+    except RuntimeError:  # no such home, which who writes there says
+        return Path(target.path), target.field
 
 
 def _made(keeping: Keeping, filling: Filling) -> Sensitive:
