@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,9 +15,19 @@ from tests.secretstores import Memory, Versioned, install
 from windlass.errors import ConfigurationError, OperationFailed
 from windlass.secrets import rotating
 from windlass.secrets.comparing import Digests
+from windlass.secrets.providers.aws.client import AwsClient
+from windlass.secrets.providers.aws.sessions import Login
+from windlass.secrets.providers.aws.targets import Place
+from windlass.secrets.providers.azure.client import AzureClient
+from windlass.secrets.providers.azure.sessions import Session
+from windlass.secrets.providers.base import Client
+from windlass.secrets.providers.vault.calls import Calls
+from windlass.secrets.providers.vault.client import VaultClient
+from windlass.secrets.providers.vault.login import Login as VaultLogin
 from windlass.secrets.references import Address
 from windlass.secrets.resolving import Resolver
 from windlass.secrets.rotating import Deployed, Rotation, Rotator, Store, begin, describe, same_secret
+from windlass.secrets.settings import AzureSettings, VaultSettings
 from windlass.shell import Sensitive
 
 OLD, OLDER = "old-Zq8vTn2kLw5x", "older-Rk3mVb7cXs1p"  # pragma: allowlist secret
@@ -45,6 +56,7 @@ class World:
         self.place, self.previous = _address(places[0]), _address(places[1]) if places[1] else None
         self.reencrypts = reencrypts
         self.record = ""
+        self.root = Path()
         self.digests = Digests()
         self.happened: list[str] = []
         self.kill_at = 0
@@ -110,7 +122,7 @@ class World:
     # --- as the task does it
 
     def store(self) -> Store:
-        return Store(Resolver(Path(), {}), lambda value: self.learnt.add(value.reveal()))
+        return Store(Resolver(self.root, {}), lambda value: self.learnt.add(value.reveal()))
 
     def rotator(self) -> Rotator:
         store = self.store()
@@ -439,6 +451,120 @@ def test_a_version_that_is_gone_is_not_gone_back_to(monkeypatch: pytest.MonkeyPa
 )
 def test_another_stage_of_the_same_secret_is_known(one: str, other: str, same: bool) -> None:
     assert same_secret(_address(one), _address(other)) == same
+
+
+@pytest.mark.parametrize(
+    ("place", "previous"),
+    [
+        ("file:store/K", "file:store/K"),
+        ("file:store/K", "file:./store/K"),
+        ("file:store/K", "file:store/../link"),
+        ("file:store/K", "file:folder/K"),
+        ("file:store/K", "file:store/hard"),
+        ("file:store/K", "file:store/K_UNDONE"),
+        ("dotenv:.env#K", "dotenv:store/../.env#K"),
+        ("dotenv:.env#K", "dotenv:%2Eenv#K"),
+        ("dotenv:.env#K", "dotenv:.env#K_UNDONE"),
+        # A file that is replaced as a whole takes its entries along.
+        ("dotenv:.env#K", "file:.env"),
+    ],
+)
+def test_one_place_under_two_names_is_refused_before_anything_happens(
+    tmp_path: Path, world: World, place: str, previous: str
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "K").write_text(f"{OLD}\n")
+    (tmp_path / "store" / "hard").hardlink_to(tmp_path / "store" / "K")
+    (tmp_path / "link").symlink_to("store/K")
+    (tmp_path / "folder").symlink_to("store")
+    (tmp_path / ".env").write_text(f"K={OLD}\nOTHER=kept\n")
+    world.root, world.place, world.previous = tmp_path, _address(place), _address(previous)
+    with pytest.raises(ConfigurationError, match="the value before would be lost"):
+        world.finish()
+    assert world.happened == []
+    assert (tmp_path / "store" / "K").read_text() == f"{OLD}\n"
+    assert (tmp_path / ".env").read_text() == f"K={OLD}\nOTHER=kept\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "previous"),
+    [("file:store/K", "file:store/k_before"), ("dotenv:.env#K", "dotenv:./.env#K_BEFORE")],
+)
+def test_two_places_of_one_folder_or_file_are_two(
+    tmp_path: Path, world: World, place: str, previous: str
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "K").write_text(f"{OLD}\n")
+    (tmp_path / ".env").write_text(f"K={OLD}\nOTHER=kept\n")
+    world.root, world.place, world.previous = tmp_path, _address(place), _address(previous)
+    store = world.store()
+    rotator = world.rotator()
+    rotator.store()
+    assert store.read(_address(previous)) == Sensitive(OLD)
+    assert store.read(_address(place)) == Sensitive(world.made[0])
+    assert "OTHER=kept\n" in (tmp_path / ".env").read_text()
+
+
+def test_a_link_made_after_it_began_costs_no_value(tmp_path: Path, world: World) -> None:
+    (tmp_path / "K").write_text(f"{OLD}\n")
+    world.root, world.place, world.previous = tmp_path, _address("file:K"), _address("file:before")
+    world.kill_before = "noted"
+    with pytest.raises(Killed):
+        world.finish()
+    world.kill_before = ""
+    (tmp_path / "before").symlink_to("K")
+    with pytest.raises(ConfigurationError, match="are one place"):
+        world.finish()
+    assert (tmp_path / "K").read_text() == f"{OLD}\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("kept:shop", "kept:shop#KEY", True),
+        ("kept:shop#KEY", "kept:shop#KEY.inner", True),
+        ("kept:shop#KEY", "kept:shop#KEY_PREVIOUS", False),
+        ("kept:shop#KEY", "kept:shop2#KEY", False),
+        ("kept:shop/KEY", "plain:shop/KEY", False),
+    ],
+)
+def test_a_document_and_what_is_in_it_change_together(world: World, one: str, other: str, same: bool) -> None:
+    assert world.store().is_changed_with(_address(one), _address(other)) == same
+
+
+ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("aws:shop/K", f"aws:{ARN}shop/K-AbCdEf", True),
+        ("aws:shop/K", f"aws:{ARN}shop/K", True),
+        ("aws:shop/K#a", f"aws:{ARN}shop/K-AbCdEf#a?stage=AWSPREVIOUS", True),
+        ("aws:shop/K", "aws:shop/K?region=eu-west-1", True),
+        ("aws:shop/K", "aws:shop/K_PREVIOUS", False),
+        ("aws:shop/K#a", "aws:shop/K#b", False),
+        ("azure:key", "azure:my-vault/KEY", True),
+        ("azure:key", "azure:MY-vault/key?version=previous", True),
+        ("azure:key", "azure:other-vault/key", False),
+        ("azure:key#a", "azure:key#b", False),
+        ("vault:shop/K#a", "vault:shop/K#a?mount=kv", True),
+        ("vault:shop/K#a", "vault:shop/%4B#a?version=2", True),
+        ("vault:shop/K#a", "vault:shop/K#a?mount=other", False),
+        ("vault:shop/K#a", "vault:shop/K#a?namespace=team", False),
+        ("vault:shop/K#a?namespace=team", "vault:shop/K#a?mount=team/kv", True),
+    ],
+)
+def test_other_words_for_one_place_of_a_remote_store_are_known(one: str, other: str, same: bool) -> None:
+    azure, vault = AzureSettings(vault="https://My-Vault.vault.azure.net/"), VaultSettings(mount="kv")
+    clients: dict[str, Client] = {
+        "aws": AwsClient(Login({}), Place("eu-west-1")),
+        # Neither is asked for anything: what a place is called is known without it.
+        "azure": AzureClient(cast(Session, None), azure),
+        "vault": VaultClient(Calls(VaultLogin("http://localhost", True, 2, "", "", "a test")), vault),
+    }
+    names = [clients[each.provider].canonical(each.target) for each in map(_address, (one, other))]
+    assert (names[0] == names[1]) == same
 
 
 def test_what_is_true_is_said_without_a_value(world: World) -> None:

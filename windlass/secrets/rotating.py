@@ -205,8 +205,25 @@ class Store:
         if type(client).write is Client.write:
             client.write({})  # raises, in the provider's own words
 
+    def is_changed_with(self, one: Address, other: Address) -> bool:
+        """Whether a write to one of two addresses changes what the other holds, whatever they are called.
+
+        Raises:
+            ConfigurationError: it is not known.
+        """
+        first, mine = _parts(self._client(one).canonical(one.target))
+        second, yours = _parts(self._client(other).canonical(other.target))
+        # A whole document holds all its fields, and a field those that are written `field.inner`.
+        return first == second and (mine[: len(yours)] == yours or yours[: len(mine)] == mine)
+
     def _client(self, address: Address) -> Client:
         return self._resolver.client(address.provider)
+
+
+def _parts(canonical: str) -> tuple[str, list[str]]:
+    """Return the document and the way to the field in it; the whole document has none."""
+    document, _, name = canonical.partition("#")
+    return document, name.split(".") if name else []
 
 
 def begin(
@@ -249,6 +266,7 @@ def begin(
     apart = previous is not None and (version is None or not same_secret(place, previous))
     if previous is not None and apart:
         store.require_writable(previous)
+        _require_apart(store, place, previous)
     if previous is not None and not apart and parse_target(place.target).field:
         raise ConfigurationError(
             f"{previous} is a version of a whole document: when any field is written, it is another one.",
@@ -273,6 +291,26 @@ def begin(
         started=_now(),
         given=given is not None,
     )
+
+
+def _require_apart(store: Store, place: Address, previous: Address) -> None:
+    """Refuse two addresses of one place: the new value would replace the only copy of the one before."""
+    if store.is_changed_with(place, previous):
+        raise ConfigurationError(
+            f"{previous} and {place} are one place, or one is in the other: the value before would be lost.",
+            "Name a variable with a place of its own as `previous`.",
+        )
+    if store.is_changed_with(_spare(place), previous):
+        raise ConfigurationError(
+            f"{previous} is where an undone value is put, beside {place}: the value before would be lost.",
+            f"Name a variable with another place as `previous`: one whose name is not that with {SPARE}.",
+        )
+
+
+def _spare(place: Address) -> Address:
+    """Return the place beside a place that keeps a value that was undone."""
+    name, mark, options = place.target.partition("?")
+    return Address(place.provider, name + SPARE + mark + options)
 
 
 def same_secret(place: Address, previous: Address) -> bool:
@@ -408,8 +446,7 @@ class Rotator:
         """Return where an undone value is kept beside its place; None where the provider keeps versions."""
         if not self.rotation.apart or self._restorable():
             return None
-        name, mark, options = self._place.target.partition("?")
-        return Address(self._place.provider, name + SPARE + mark + options)
+        return _spare(self._place)
 
     # --- steps
 
@@ -420,6 +457,8 @@ class Rotator:
         old = _required(self._store, self._place)
         if self._kind(old) != "old":
             raise self._foreign()
+        # Once more: a link may have been made since it began.
+        _require_apart(self._store, self._place, self._previous)
         if self._kind(self._store.read(self._previous)) != "old":
             self._store.write(self._previous, old)
         if self._kind(self._store.read(self._previous)) != "old":
@@ -432,6 +471,8 @@ class Rotator:
             raise self._foreign()
         version = ""
         if kind == "old":
+            if self.rotation.apart and self._previous is not None:
+                _require_apart(self._store, self._place, self._previous)
             value = self._make()
             if self._kind(value) == "old":
                 raise ConfigurationError(f"The value given is the one {self.rotation.variable} has already.")

@@ -125,6 +125,17 @@ class Client(ABC):
         del target, version
         raise self._unsupported("restore")
 
+    def canonical(self, target: str) -> str:
+        """Return the one name of the place that a write to a target changes, whatever else it is called.
+
+        Without what selects a stage or a version; a field stands behind `#`, which a document's own name
+        holds as `%23`. Places of all providers are compared by it.
+
+        Raises:
+            ProviderError: it is not known.
+        """
+        return f"{self.provider_name}:{target}"
+
     def members(self, scope: str) -> Mapping[str, str]:
         """Return what is kept under a scope, such as one document's fields: names of variables to targets.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from windlass.errors import ConfigurationError
 from windlass.secrets.providers.base import (
@@ -93,6 +94,10 @@ class FileClient(Client):
             return Failure(f"the home directory in {target} is not known")
         return Version("", stages=("current",))
 
+    def canonical(self, target: str) -> str:
+        """Return the file itself, whatever path or link leads to it."""
+        return canonical_file(self._path(target))
+
     def members(self, scope: str) -> dict[str, str]:
         """Return the files of a folder whose names are names of variables."""
         try:
@@ -133,6 +138,23 @@ def _require_regular(status: os.stat_result) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a device, a pipe or a socket")
+
+
+def canonical_file(path: Path) -> str:
+    """Return the one name of a file: its number on its disk, or its path with no link in it.
+
+    Raises:
+        ProviderError: it cannot be looked at.
+    """
+    try:
+        path = path.resolve()
+        # A file that is there may have several paths: by links, mounts, and names in another case.
+        found = path.stat()
+    except FileNotFoundError:
+        return f"file:{quote(os.fsencode(path))}"
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ProviderError(f"The file {path} cannot be looked at: {error}.") from None
+    return f"file:{found.st_dev}:{found.st_ino}"
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from windlass.errors import ConfigurationError
 from windlass.secrets.providers.base import (
@@ -180,6 +180,10 @@ class PostgresClient(Client):
         else:
             query = self._query("INSERT INTO {table} ({name}, {value}) VALUES (%s, %s)")
             connection.execute(query, [target, value])
+
+    def canonical(self, target: str) -> str:
+        """Return the row; it has no fields."""
+        return f"{self.provider_name}:{quote(target)}"
 
     def members(self, scope: str) -> dict[str, str]:
         """Return the rows whose names are names of variables."""

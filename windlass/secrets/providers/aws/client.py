@@ -16,6 +16,7 @@ from windlass.secrets.providers.aws.targets import (
     PREVIOUS,
     Place,
     Read,
+    bare_name,
     fault,
     name_fault,
     wanted,
@@ -123,6 +124,11 @@ class AwsClient(Client):
         if isinstance(written, Failure):
             raise ProviderError(f"{written.reason}.", written.fix)
         return written
+
+    def canonical(self, target: str) -> str:
+        """Return the bare name and the field: which region and account a login leads to is not known here."""
+        parsed = parse_target(target)
+        return f"aws:{Target(bare_name(parsed.path), parsed.field)}"
 
     def members(self, scope: str) -> dict[str, str]:
         """Return the fields of a document (`shop/prod#`) or the secrets below a prefix (`shop/prod/`)."""

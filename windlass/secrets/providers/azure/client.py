@@ -15,6 +15,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
@@ -41,7 +42,7 @@ from windlass.secrets.providers.base import (
     Written,
 )
 from windlass.secrets.settings import AzureSettings
-from windlass.secrets.targets import field_of, with_fields
+from windlass.secrets.targets import Target, field_of, with_fields
 from windlass.shell import Sensitive
 
 # Bytes, of Key Vault's documentation ("Secrets are limited to 25k bytes").
@@ -273,6 +274,12 @@ class AzureClient(Client):
             reason = f"{trouble.failure.reason}, so it is not known whether {document.name} was written"
             raise _Failed(replace(trouble.failure, reason=reason)) from None
         return replace(_kept(secret.properties, None).version, stages=("current",))
+
+    def canonical(self, target: str) -> str:
+        """Return the vault's host, the name in small letters, and the field."""
+        place = locate(target, self._settings)
+        host = urlsplit(place.document.vault)
+        return f"azure:{Target(f'{host.hostname}:{host.port or 443}/{place.document.name}', place.field)}"
 
     def versions(self, target: str) -> tuple[Version, ...]:
         """Return the versions of a secret, newest first.

@@ -214,6 +214,13 @@ class VaultClient(Client):
         made = _table(answer, "data")
         return _State(data, _number(made), _time(made.get("created_time")), is_new=True)
 
+    def canonical(self, target: str) -> str:
+        """Return the whole path of the document, of which namespace and mount are parts, and the field."""
+        parsed = parse_target(target)
+        document = self._document(parsed)
+        path = f"{document.namespace.strip('/')}/{document.mount}/{document.path}".lstrip("/")
+        return f"vault:{Target(path, parsed.field)}"
+
     def versions(self, target: str) -> tuple[Version, ...]:
         """Return the versions of a document, newest first; every version holds all its fields."""
         document = self._document(parse_target(target))
