@@ -61,8 +61,10 @@ def diff(context: Context, first: str = "", second: str = "", env: str = "", jso
             "second": other.kept.get(each.name, ""),
             "reason": each.reason,
         }
-        for each in compare(one.values, other.values)
+        for each in compare(one.values, other.values, names=(first, second))
     ]
+    # An address may hold a value, as the arguments of a command can; those of both sides are known by now.
+    rows = [{key: _terminal.redact_opened(text) for key, text in row.items()} for row in rows]
     terminal.result(rows)
     columns = ("name", "state", "first", "second", "reason")
     table = [[row[column] or "-" for column in columns] for row in rows]

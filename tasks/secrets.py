@@ -6,6 +6,7 @@ No value is ever shown but by `secrets.get`, which has to be asked twice.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,10 @@ from ._secrets_shared import (
 from ._task import is_dry, task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from windlass.environment.environment import Variable
+    from windlass.environment.problems import Problem
     from windlass.environment.variables import Variables
     from windlass.secrets.references import Address
     from windlass.secrets.rotating import Store
@@ -52,18 +56,24 @@ def list_(context: Context, env: str = "", json: bool = False) -> None:
 
     del context
     terminal = _terminal.Terminal(as_json=json)
-    name, found = _look(env)
+    name, found, redact = _look(env)
     rows = [
-        {**_kept(each), "value": MASK, "length": length_class(str_of(each.value))}
+        {**_kept(each), "value": MASK, "length": length_class(str_of(each.value)), "reason": ""}
         for each in found.values.values()
         if each.secret
     ]
     rows += [
-        {"name": each.key, "origin": each.place, "kept": "", "source": "", "value": "", "length": "none"}
+        {
+            **_lacking(each),
+            "value": "",
+            "length": "none",
+            "reason": each.what,
+        }
         for each in found.problems
     ]
+    rows = [{key: redact(text) for key, text in row.items()} for row in rows]
     terminal.result(rows)
-    columns = ("name", "origin", "kept", "source", "length")
+    columns = ("name", "origin", "kept", "source", "length", "reason")
     terminal.table(
         f"secrets of {name}", columns, [[row[column] or "-" for column in columns] for row in rows]
     )
@@ -78,12 +88,12 @@ def check(context: Context, env: str = "", json: bool = False) -> None:
 
     del context
     terminal = _terminal.Terminal(as_json=json)
-    name, found = _look(env)
+    name, found, redact = _look(env)
     good = [each for each in found.values.values() if each.secret]
-    rows = [{**_kept(each), "ok": True, "reason": ""} for each in good]
-    rows += [
-        {"name": each.key, "origin": each.place, "kept": "", "source": "", "ok": False, "reason": each.what}
-        for each in found.problems
+    rows: list[dict[str, str | bool]] = [{**_kept(each), "ok": True, "reason": ""} for each in good]
+    rows += [{**_lacking(each), "ok": False, "reason": each.what} for each in found.problems]
+    rows = [
+        {key: redact(each) if isinstance(each, str) else each for key, each in row.items()} for row in rows
     ]
     terminal.result(rows)
     table = [
@@ -98,7 +108,7 @@ def check(context: Context, env: str = "", json: bool = False) -> None:
     ]
     terminal.table(f"secrets of {name}", ("name", "origin", "from", "state", "why"), table)
     for note in found.notes:
-        terminal.say(f"note: {note}")
+        terminal.say(f"note: {redact(note)}")
     if found.problems:
         count = len(found.problems)
         raise ConfigurationError(f"{count} of the secrets of {name} cannot be had.")
@@ -264,14 +274,27 @@ def _kept(each: Variable) -> dict[str, str]:
     }
 
 
-def _look(env: str) -> tuple[str, Variables]:
-    """Return the name and the variables of an environment, also where some cannot be had."""
-    from windlass.environment.inspection import variables_of
+def _lacking(each: Problem) -> dict[str, str]:
+    """Return the same of a variable that cannot be had."""
+    return {"name": each.key, "origin": each.place, "kept": "", "source": ""}
+
+
+def _look(env: str) -> tuple[str, Variables, Callable[[str], str]]:
+    """Return the name and the variables of an environment, also where some cannot be had, and its redactor.
+
+    Raises:
+        InvalidEnvironment: its settings have problems; they say how its secrets are reached.
+    """
+    from windlass.environment.inspection import variables_of, without_variables
     from windlass.environment.loading import choose, find_root
+
+    from . import _terminal
 
     root = find_root(Path.cwd())
     name = choose(root, env or None)
-    return name, variables_of(root, name)
+    environment = without_variables(root, name)
+    found = variables_of(root, name)
+    return name, found, _terminal.redactor_of(replace(environment, variables=found.values)).redact
 
 
 def str_of(value: object) -> str:

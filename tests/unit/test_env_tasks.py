@@ -248,6 +248,16 @@ def test_diff_says_what_cannot_be_compared(run: Run) -> None:
     assert answer.code == 0
 
 
+def test_diff_masks_a_value_that_a_reference_holds(run: Run, project: Path) -> None:
+    word = "printf-9dQw2xZk"
+    for name, program in (("dev", "printf"), ("prod", "echo")):
+        (project / "envs" / f"{name}.env").write_text(f"A_TOKEN=${{command:{program} {word}}}\n")
+    answer = run("env.diff", "--first", "dev", "--second", "prod", "--values")
+    assert answer.code == 0
+    assert "command:echo" in answer.out
+    assert word not in answer.out + answer.err
+
+
 def test_the_exit_code_of_a_difference(run: Run) -> None:
     assert run("env.diff", "--first", "dev", "--second", "prod", "--exit-code").code == 1
     assert run("env.diff", "--first", "dev", "--second", "dev", "--exit-code").code == 0

@@ -55,3 +55,8 @@ def test_any_text_has_a_digest(value: str) -> None:
     digests = Digests()
     assert digests.same(Sensitive(value), Sensitive(value))
     assert not digests.same(Sensitive(value), Sensitive(value + " "))
+
+
+def test_a_reason_names_its_side_as_the_columns_do() -> None:
+    found = compare({"A": Failure("gone")}, {"A": Failure("shut")}, names=("staging", "prod"))
+    assert found[0].reason == "staging: gone; prod: shut"

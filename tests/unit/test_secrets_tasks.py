@@ -131,6 +131,34 @@ def test_check_says_all_that_cannot_be_had_at_once(inv: Inv, project: Path, stor
     assert said.err == "error: 2 of the secrets of staging cannot be had.\n"
 
 
+def test_what_a_reference_holds_of_a_value_is_masked(inv: Inv, project: Path) -> None:
+    word = "printf-9dQw2xZk"
+    (project / "envs" / "base.env").write_text(f"A_TOKEN=${{command:printf {word}}}\n")
+    (project / "envs" / "prod.env").write_text(f"A_TOKEN=${{command:echo {word}}}\n")
+    for words in (("list",), ("check",), ("diff", "--first", "staging", "--second", "prod")):
+        for form in ((), ("--json",)):
+            said = inv(f"secrets.{words[0]}", *words[1:], *form).without(word)
+            assert said.code == 0, said.err
+            assert "command:" in said.out
+
+
+@pytest.mark.parametrize("name", ["list", "check"])
+def test_settings_that_are_wrong_are_no_empty_table(inv: Inv, project: Path, name: str) -> None:
+    (project / "envs" / "staging.toml").write_text('protected = "maybe"\n[hosts.here]\ntransport = "local"\n')
+    said = inv(f"secrets.{name}").without()
+    assert (said.code, said.out) == (10, "")
+    assert "envs/staging.toml:1" in said.err
+
+
+def test_list_says_why_one_cannot_be_had(inv: Inv, project: Path) -> None:
+    (project / "keys" / "API_KEY").unlink()
+    said = inv("secrets.list", "--json").without()
+    assert said.code == 0
+    assert "No such file" in rows(said)["API_KEY"]["reason"]
+    assert rows(said)["IN_FILE_TOKEN"]["reason"] == ""
+    assert "No such file" in inv("secrets.list").without().out
+
+
 # --- get
 
 

@@ -80,7 +80,19 @@ def compare(root: Path, first: str, second: str, *, values: bool = False) -> tup
                 listed = "\n".join(f"  {problem}" for problem in each.found.problems)
                 raise ConfigurationError(f"The files of {each.environment.name} have problems:\n{listed}")
         found = (*_variables(one, other, values=values), *_settings(one, other))
-        return tuple(_redacted(each, _redactor(one, other)) for each in found)
+        redactor = _redactor(one, other)
+        if values:
+            # A reference may hold a value, as the arguments of a command can.
+            for side in (one, other):
+                redactor.learn(_fetched(side))
+        return tuple(_redacted(each, redactor) for each in found)
+
+
+def _fetched(side: Keeping) -> Iterator[str]:
+    entries = {name: each for name, each in side.found.entries.items() if each.reference is not None}
+    for value in side.values(entries).values():
+        if not isinstance(value, Failure):
+            yield value.reveal()
 
 
 def _redactor(one: Keeping, other: Keeping) -> Redactor:

@@ -55,7 +55,11 @@ class Difference:
 
 
 def compare(
-    a: Mapping[str, Resolved], b: Mapping[str, Resolved], digests: Digests | None = None
+    a: Mapping[str, Resolved],
+    b: Mapping[str, Resolved],
+    digests: Digests | None = None,
+    *,
+    names: tuple[str, str] = ("a", "b"),
 ) -> tuple[Difference, ...]:
     """Compare two sets of secrets by name.
 
@@ -63,16 +67,22 @@ def compare(
         a: values by name; a secret that cannot be had is a `Failure`, one that is missing is none.
         b: the same of the other side.
         digests: what makes the digests; without it, a key of this call's own.
+        names: what the two sides are called in a reason.
 
     Returns:
         One difference for each name, sorted.
     """
     made = digests or Digests()
-    return tuple(Difference(name, *_state(a.get(name), b.get(name), made)) for name in sorted({*a, *b}))
+    return tuple(
+        Difference(name, *_state(a.get(name), b.get(name), made, names)) for name in sorted({*a, *b})
+    )
 
 
-def _state(a: Resolved | None, b: Resolved | None, digests: Digests) -> tuple[State, str]:
-    reasons = [f"{side}: {each}" for side, each in (("a", a), ("b", b)) if isinstance(each, Failure)]
+def _state(
+    a: Resolved | None, b: Resolved | None, digests: Digests, names: tuple[str, str]
+) -> tuple[State, str]:
+    sides = zip(names, (a, b), strict=True)
+    reasons = [f"{side}: {each}" for side, each in sides if isinstance(each, Failure)]
     if reasons:
         return "unknown", "; ".join(reasons)
     if not isinstance(a, Sensitive):
