@@ -37,6 +37,10 @@ def _tried(keeping: Keeping, name: str, address: Address) -> Finding:
     value = keeping.resolver.resolve([reference])[reference].value
     seconds = time.monotonic() - begun
     provider = registry.find(address.provider)
+    if isinstance(value, Failure) and value.missing and provider is not None and provider.is_remote:
+        # Only who is logged in is told that there is no such secret.
+        found = f"it answers; {name} from {address}: {value.reason}, which `env.check` is for"
+        return Finding(address.provider, "login", "ok", found)
     if isinstance(value, Failure):
         found = f"{name} from {address}: {value.reason}"
         fix = (
