@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from windlass.environment.environment import Environment
+from windlass.environment.inspection import examine
 from windlass.environment.loading import RESERVED, VARIABLE, choose, find_root, load, names
 from windlass.environment.problems import InvalidEnvironment, Problem
 from windlass.errors import ConfigurationError
@@ -273,6 +274,18 @@ def test_base_may_say_how_the_secrets_of_another_environment_are_rotated(tmp_pat
     assert loaded(tmp_path, base__toml=BASE + ROTATION, **other).settings.secrets.rotation
     found = only(tmp_path, base__toml=BASE, prod__toml=PROD + ROTATION)
     assert (found.place, found.key) == ("envs/prod.toml:3", "secrets.rotation.MASTER_KEY")
+
+
+def test_a_reference_inside_a_text_is_told_and_taken_as_it_is(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path, base__env="ADDR=pre-${env:OLD}\n", prod__env="ADDR=hunter22-${env:X}\nB=pre-${X:-y}\n"
+    )
+    assert found.variables["ADDR"].value == "hunter22-${env:X}"
+    (note,) = found.notes
+    assert note.startswith("envs/prod.env:1: ADDR: looks like a reference inside a text")
+    assert "hunter22" not in note
+    (warning,) = examine(tmp_path, "prod", process={}).variables.warnings
+    assert str(warning) == note
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

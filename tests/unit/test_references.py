@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.secrets.providers import registry
-from windlass.secrets.references import Address, InvalidReference, Reference, parse, parse_address
+from windlass.secrets.references import Address, InvalidReference, Reference, has_inside, parse, parse_address
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,26 @@ from windlass.secrets.references import Address, InvalidReference, Reference, pa
 )
 def test_plain_text_is_no_reference(text: str) -> None:
     assert parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pre-${env:X}", True),
+        (" ${aws:shop/db#password}", True),
+        ("$${env:A}", True),
+        ("postgres://u:${file:key}@db", True),
+        ("a\n${vault:shop}", True),
+        ("pre-${env:", True),
+        ("pre-${nowhere:X}", False),
+        ("pre-${NAME:-x}", False),
+        ("pre-${env}", False),
+        ("${env:X}", False),
+        ("", False),
+    ],
+)
+def test_a_reference_inside_a_text_is_seen(text: str, expected: bool) -> None:
+    assert has_inside(text) is expected
 
 
 @given(st.text())

@@ -106,7 +106,8 @@ def load(root: Path, name: str, *, process: Mapping[str, str] | None = None) -> 
     found = examine(root, name, process=process, cached=True)
     if found.problems or found.settings is None:
         raise InvalidEnvironment(name, found.problems)
-    return Environment(name, root, found.settings, found.variables.values, found.variables.notes)
+    notes = (*found.variables.notes, *map(str, found.variables.doubtful))
+    return Environment(name, root, found.settings, found.variables.values, notes)
 
 
 def own_problems(

@@ -123,8 +123,9 @@ A value can name a secret in place of holding it. The reference is the whole val
 |---|---|
 {references}
 
-A secret that is missing or empty is a problem. Text that only looks like a reference (`${{word:…`) can be
-kept in a file and referenced with `${{file:…}}`.
+A reference further on in a text is none: the text is taken as it is, and you are warned. Keep the whole value
+where it is kept. A secret that is missing or empty is a problem. Text that only looks like a reference
+(`${{word:…`) can be kept in a file and referenced with `${{file:…}}`.
 
 A value is secret, and never shown, when it is referenced; when it is a URL with a password, a connection
 string with one, a private key, or a token of GitHub, GitLab, Stripe or Slack; when its name says so

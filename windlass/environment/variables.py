@@ -9,7 +9,7 @@ variables of the operator's own process override nothing: what a release runs wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +23,7 @@ from windlass.environment.problems import Problem
 from windlass.environment.schema import SCHEMA_FILE, Comment, Place, Schema
 from windlass.secrets.dotenv_text import bindings
 from windlass.secrets.providers.base import Failure
-from windlass.secrets.references import InvalidReference, Reference, parse
+from windlass.secrets.references import InvalidReference, Reference, has_inside, parse
 from windlass.secrets.resolving import Cache, Resolution, Resolver
 from windlass.secrets.settings import SecretsSettings
 from windlass.secrets.shapes import may_be_token, name_is_secret, value_is_secret
@@ -44,8 +44,9 @@ class Variables:
         names: every name that is set, also those whose value is wrong.
         complete: whether every line could be read, so that `names` holds all of them.
         notes: what a person should know of values that are there.
-        warnings: what the schema says against the files and keeps nobody from using them.
+        warnings: what speaks against the files and keeps nobody from using them.
         declared: every name that the schema declares, also those that no file sets.
+        doubtful: those of the warnings that are of values with a reference inside a text.
     """
 
     values: Mapping[str, Variable]
@@ -55,6 +56,7 @@ class Variables:
     notes: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     declared: frozenset[str] = frozenset()
+    doubtful: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,18 @@ def load(
     checked = schema.check(found.schema, places, values, environment=name, protected=protected)
     problems = (*found.problems, *faults, *checked.problems)
     names = frozenset(found.entries), frozenset(found.schema.declarations)
-    return Variables(values, problems, names[0], found.complete, notes, checked.warnings, names[1])
+    doubtful = tuple(_doubtful(found.entries.values()))
+    warnings = (*checked.warnings, *doubtful)
+    return Variables(values, problems, names[0], found.complete, notes, warnings, names[1], doubtful)
+
+
+def _doubtful(entries: Iterable[Entry]) -> Iterator[Problem]:
+    """Yield a warning for each plain value that has a reference inside: it would be deployed as it is."""
+    what = "looks like a reference inside a text, which is taken as it is"
+    allowed = "the reference alone; keep the whole value where it is kept"
+    for entry in entries:
+        if entry.reference is None and entry.problem is None and has_inside(entry.value):
+            yield Problem(entry.file, entry.name, what, line=entry.line, allowed=allowed)
 
 
 def is_secret(name: str, value: str, rules: VariablesSettings, marked: bool | None = None) -> bool:

@@ -8,9 +8,10 @@ Grammar::
     target    = 1*( any character but "{", "}", CR, LF and NUL )
 
 Several references are tried in order: the first that gives a value is taken. Each provider decides what its
-target means. Text that does not begin like a reference is none and is taken byte for byte. What is not
-allowed today (text around a reference, braces in a target) is an error, so that later forms do not change
-the meaning of files that exist.
+target means. Text that does not begin like a reference is none and is taken byte for byte; an environment
+warns of one that has a reference further on (`has_inside`). What begins like a reference and is not allowed
+today (text after a reference, braces in a target) is an error, so that later forms do not change the meaning
+of files that exist.
 """
 
 from __future__ import annotations
@@ -82,6 +83,12 @@ def parse(value: str) -> Reference | None:
     if _BEGINNING.match(value) is None:
         return None
     return Reference(tuple(_choice(part) for part in value.split(OR)))
+
+
+def has_inside(value: str) -> bool:
+    """Whether a text has the beginning of a reference to a known provider anywhere but where it begins."""
+    found = {match["provider"] for match in _BEGINNING.finditer(value) if match.start() > 0}
+    return bool(found) and not found.isdisjoint(registry.names())
 
 
 def parse_address(text: str, *, as_scope: bool = False) -> Address:
