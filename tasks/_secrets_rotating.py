@@ -160,7 +160,7 @@ class _Work:
             try:
                 return go_on(rotator, self._terminal.emit, undo=undo)
             except WindlassError as error:
-                _add_way_out(error, rotator.rotation)
+                _add_way_out(error, rotator)
                 raise
 
     def _begin(self) -> Rotation:
@@ -274,11 +274,19 @@ def _sentence(rotation: Rotation, env: str) -> str:
     return f"{rotation.variable} has a new value at {rotation.place}; the one before is {before}."
 
 
-def _add_way_out(error: WindlassError, rotation: Rotation) -> None:
-    """Say in an error how to go on, once anything was written down."""
+def _add_way_out(error: WindlassError, rotator: Rotator) -> None:
+    """Say in an error what both places hold now and how to go on, once anything was written down."""
+    from windlass.errors import WindlassError
+
+    rotation = rotator.rotation
     if not rotation.by:
         return
+    try:
+        seen = " ".join(rotator.seen())
+    except WindlassError as unseen:
+        seen = f"What is stored cannot be said: {unseen.message}"
     words = "--undo" if rotation.undoing else "--finish or --undo"
     command = f"inv secrets.rotate --env {rotation.environment} --name {rotation.variable}"
-    way = f"No value is lost. Run `{command}` with {words}."
-    error.hint = f"{error.hint} {way}".strip()
+    # What failed may have said already which of the two it must be.
+    way = "" if "--finish" in error.hint or "--undo" in error.hint else f"Run `{command}` with {words}."
+    error.hint = " ".join(filter(None, (error.hint, seen, way)))

@@ -308,12 +308,52 @@ def test_killed_again_and_again_and_then_finished(
 
 def test_an_undo_that_has_begun_is_not_finished_forwards(world: World) -> None:
     world.finish_until_spread()
-    world.kill_at = len(world.happened) + 3
+    world.kill_before = "written shop/KEY"
+    with pytest.raises(Killed):
+        world.undo()
+    world.kill_before = ""
+    with pytest.raises(OperationFailed, match="undoing has begun"):
+        world.finish()
+
+
+@every_place
+def test_an_undo_that_changed_nothing_yet_may_be_finished_forwards(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[str, str]
+) -> None:
+    world = World(monkeypatch, places, reencrypts=bool(places[1]))
+    world.finish_until_spread()
+    world.kill_at = len(world.happened) + 2
     with pytest.raises(Killed):
         world.undo()
     world.kill_at = 0
-    with pytest.raises(OperationFailed, match="undoing has begun"):
+    assert Rotation.from_json(world.record).undoing
+    assert world.finish().rotation.outcome == "rotated"
+    assert world.value(world.place) == world.made[0]
+    world.check_nothing_is_lost()
+
+
+def test_an_undo_without_a_way_back_leads_into_no_dead_end(world: World) -> None:
+    """Killed once both were stored, and then somebody writes another value to the second place."""
+    world.kill_before = "deploy"
+    with pytest.raises(Killed):
         world.finish()
+    world.kill_before = ""
+    new = world.made[0]
+    world.plain.kept["shop/KEY_PREVIOUS"] = ["somebody-elses"]
+    record = world.record
+    with pytest.raises(OperationFailed, match="no longer at plain:shop/KEY_PREVIOUS") as undone:
+        world.undo()
+    assert undone.value.hint == "Go on with --finish."
+    assert world.record == record
+    assert "holds a value that is neither" in "\n".join(describe(world.rotator()))
+    # Nothing is re-encrypted without the value before; written back there, all goes on.
+    with pytest.raises(OperationFailed, match="does not hold the value before") as finished:
+        world.finish()
+    assert "Write it there again" in finished.value.hint
+    assert (world.live, world.rows) == ((OLD, None), [OLD, OLD])
+    world.plain.kept["shop/KEY_PREVIOUS"] = [OLD]
+    assert world.finish().rotation.outcome == "rotated"
+    assert set(world.rows) == {new}
 
 
 def test_a_value_somebody_else_wrote_is_never_overwritten(world: World) -> None:
@@ -435,6 +475,10 @@ def test_a_version_that_is_gone_is_not_gone_back_to(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OperationFailed, match="no longer has its version 1"):
         world.undo()
     assert world.value(_address("kept:shop/KEY_PREVIOUS")) == OLD
+    assert not Rotation.from_json(world.record).undoing
+    assert world.finish().rotation.outcome == "rotated"
+    assert world.value(world.place) == world.made[0]
+    assert set(world.rows) == set(world.made)
 
 
 @pytest.mark.parametrize(
@@ -575,7 +619,9 @@ def test_what_is_true_is_said_without_a_value(world: World) -> None:
     text = "\n".join(describe(world.rotator()))
     assert "The rotation of KEY, begun by ana@desk at" in text
     assert "plain:shop/KEY holds the new value." in text
-    assert "The value before was put at plain:shop/KEY_PREVIOUS." in text
+    assert "plain:shop/KEY_PREVIOUS holds the value before." in text
+    world.plain.kept["shop/KEY_PREVIOUS"] = ["somebody-elses"]
+    assert "KEY_PREVIOUS holds a value that is neither" in "\n".join(describe(world.rotator()))
     assert not [value for value in (OLD, OLDER, *world.made) if value in text]
     world.plain.refused.add("shop/KEY")
     assert "plain:shop/KEY cannot be read" in "\n".join(describe(world.rotator()))

@@ -361,9 +361,9 @@ class Rotator:
         Raises:
             WindlassError: a step failed; the record says how far it came.
         """
-        if self.rotation.undoing:
+        if self.rotation.undoing and self._is_put_back():
             raise OperationFailed("Its undoing has begun and must be ended.", "Run it with --undo.")
-        self._note()
+        self._note(undoing=False)
         if not self.rotation.reached("kept"):
             self._keep()
             self._note(step="kept")
@@ -383,6 +383,9 @@ class Rotator:
             WindlassError: a step failed; the record says how far it came.
         """
         if not self.rotation.reached("deployed"):
+            if self._desk.reencrypts:
+                # What would run without the value before could not read what is encrypted with it.
+                self._verify_both()
             came_of_it = self._desk.deploy()
             if came_of_it != "done":
                 return self._needs_nothing_more(came_of_it)
@@ -404,15 +407,30 @@ class Rotator:
         Raises:
             WindlassError: it could not be done; it can be tried again.
         """
+        self.require_way_back()
         self._note(undoing=True)
-        kind = self.kind_of_current()
-        if kind == "foreign":
-            raise self._foreign()
-        if kind == "new":
+        if self.kind_of_current() == "new":
             self._put_old_back()
         self._swap_previous()
         if self.kind_of_current() != "old":
             raise OperationFailed(f"{self._place} was put back, but another value is read.", _LOOK)
+
+    def require_way_back(self) -> None:
+        """Raise when the old value cannot be made the current one; changes nothing.
+
+        Raises:
+            WindlassError: somebody wrote another value, or the old one is gone.
+        """
+        kind = self.kind_of_current()
+        if kind == "foreign":
+            raise self._foreign()
+        if kind == "old" or (not self._restorable() and self._kind_of_previous() == "old"):
+            return
+        if self.rotation.old_version:
+            self._store.require_version(self._place, self.rotation.old_version)
+        else:
+            where = f"at {self._previous}" if self._previous else "anywhere that is known"
+            raise OperationFailed(f"The value before is no longer {where}.", "Go on with --finish.")
 
     def spread_back(self) -> bool:
         """Give the old value to what runs, and re-encrypt with it what may have been with the new one.
@@ -490,23 +508,21 @@ class Rotator:
             if isinstance(found, Failure):
                 raise OperationFailed(f"The value before cannot be read at {self._previous}: {found}.", _LOOK)
             if self._kind(found) != "old":
-                raise OperationFailed(f"{self._previous} does not hold the value before.", _LOOK)
+                raise OperationFailed(
+                    f"{self._previous} does not hold the value before.",
+                    f"Write it there again, from a version or a copy that has it ({_HISTORY}), and go on.",
+                )
 
     def _put_old_back(self) -> None:
         """Make the old value current; at no instant is the old or the new one in no place at all."""
         new = _required(self._store, self._place)
         if self._restorable():
-            self._store.require_version(self._place, self.rotation.old_version)
             if self.rotation.apart and self._previous is not None:
                 self._store.write(self._previous, new)
             self._store.restore(self._place, self.rotation.old_version)
             return
         kept = self._store.read(self._previous) if self._previous is not None else Failure("no such place")
         if not isinstance(kept, Sensitive) or self._kind(kept) != "old":
-            if not self.rotation.old_version:
-                raise OperationFailed(
-                    f"The value before is no longer at {self._previous}.", "Go on with --finish."
-                )
             self._store.restore(self._place, self.rotation.old_version)
             return
         if (spare := self.spare()) is not None:
@@ -532,6 +548,26 @@ class Rotator:
 
     # --- looking
 
+    def _is_put_back(self) -> bool:
+        """Whether an undoing came so far that it changed one of the two places, or it cannot be told."""
+        return self.kind_of_current() != "new" or (self.rotation.apart and self._kind_of_previous() == "new")
+
+    def _kind_of_previous(self) -> Literal["old", "new", "foreign"]:
+        return "foreign" if self._previous is None else self._kind(self._store.read(self._previous))
+
+    def seen(self) -> tuple[str, ...]:
+        """Return what both places hold, read just now, as sentences without values."""
+        lines = []
+        for address in (self._place, self._previous):
+            if address is None:
+                continue
+            value = self._store.read(address)
+            if isinstance(value, Failure):
+                lines.append(f"{address} cannot be read: {value.reason}.")
+            else:
+                lines.append(f"{address} holds {_WORDS[self._kind(value)]}.")
+        return tuple(lines)
+
     def _kind(self, value: Sensitive | Failure) -> Literal["old", "new", "foreign"]:
         if isinstance(value, Failure):
             return "foreign"
@@ -554,30 +590,25 @@ class Rotator:
         self.rotation = changed
 
 
-_LOOK: Final = "Nothing was lost: see which versions there are, and run it again with --finish or --undo."
+_LOOK: Final = "See what is kept there, and which versions there are, before it is run again."
+_HISTORY: Final = "`inv secrets.history` lists versions"
+_WORDS: Final = {
+    "old": "the value before",
+    "new": "the new value",
+    "foreign": "a value that is neither the one before nor the new one",
+}
 
 
 def describe(rotator: Rotator) -> tuple[str, ...]:
     """Return what is true of an interrupted rotation, as sentences without values."""
     rotation = rotator.rotation
     doing = "undoing" if rotation.undoing else "rotation"
-    lines = [
+    return (
         f"The {doing} of {rotation.variable}, begun by {rotation.who} at {rotation.started}, "
         f"was interrupted after the step `{rotation.step}` ({rotation.by or rotation.who}, "
-        f"{rotation.at or rotation.started})."
-    ]
-    words = {
-        "old": "the value before",
-        "new": "the new value",
-        "foreign": "a value that is neither the one before nor the new one",
-    }
-    try:
-        lines.append(f"{rotation.place} holds {words[rotator.kind_of_current()]}.")
-    except OperationFailed as error:
-        lines.append(error.message)
-    if rotation.apart and rotation.reached("kept"):
-        lines.append(f"The value before was put at {rotation.previous}.")
-    return tuple(lines)
+        f"{rotation.at or rotation.started}).",
+        *rotator.seen(),
+    )
 
 
 def _required(store: Store, address: Address) -> Sensitive:
