@@ -185,6 +185,7 @@ def set_(
 ) -> None:
     """Write a secret to where its reference says: from a hidden prompt, a pipe, a file, or newly made."""
     from windlass.environment.keeping import require_value
+    from windlass.secrets.published import refuse_published
     from windlass.secrets.rotating import Store
 
     from . import _terminal
@@ -195,6 +196,7 @@ def set_(
         address = keeping.address(name, to)
         store = Store(keeping.resolver, lambda value: redactor.learn([value.reveal()]))
         store.require_writable(address)
+        refuse_published(keeping.environment.root, address, name)
         if is_dry(context):
             terminal.result({"name": name, "would_write": str(address)})
             terminal.say(f"would write {name} to {address}")

@@ -38,6 +38,8 @@ def shell_in(folder: Path, **variables: str) -> Iterator[Shell]:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text.replace("{folder}", str(folder)))
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    # The folder is the home as well, which is no part of a repository elsewhere.
+    (folder / ".gitignore").write_text(".shop/\n")
     unwanted = r"WINDLASS|CI$|VAULT_|PG|GIT_|\w+_proxy$"
     kept = {name: value for name, value in os.environ.items() if not re.match(unwanted, name, re.IGNORECASE)}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

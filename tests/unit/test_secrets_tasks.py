@@ -506,6 +506,29 @@ def test_sync_refuses(inv: Inv, words: tuple[str, ...], sentence: str) -> None:
 # --- run
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("copy", "--source", "file:keys/API_KEY", "--target", "file:plain/API_KEY", "--yes"),
+        ("sync", "--source", "file:keys", "--target", "dotenv:plain/.env", "--yes"),
+        ("set", "--name", "A_TOKEN", "--yes"),
+    ],
+)
+def test_no_secret_is_written_into_what_git_would_take(
+    inv: Inv, project: Path, words: tuple[str, ...]
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    with (project / "envs" / "base.env").open("a") as file:
+        file.write("A_TOKEN=${file:plain/A_TOKEN}\n")
+    said = inv(f"secrets.{words[0]}", *words[1:], stdin=NEW).without()
+    assert said.code == 10
+    assert "git does not ignore it; nothing was written" in said.err
+    assert not (project / "plain").exists()
+    (project / ".gitignore").write_text("plain/\n")
+    assert inv(f"secrets.{words[0]}", *words[1:], stdin=NEW).without().code == 0
+    assert list((project / "plain").iterdir())
+
+
 def test_the_words_of_a_command_keep_their_borders() -> None:
     words = ["inv", "secrets.run", "--env", "prod", "--", "sh", "-c", "echo  a   b", "--", ""]
     assert words_after_dashes(words) == ("sh", "-c", "echo  a   b", "--", "")

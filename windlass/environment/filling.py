@@ -6,7 +6,6 @@ in `envs/<name>.local.env`. A value that is there is replaced only when that is 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from windlass.environment.variables import Entry
 from windlass.errors import ConfigurationError
 from windlass.secrets.generating import generate, kind_fault
 from windlass.secrets.providers.base import Failure
+from windlass.secrets.published import refuse_published
 from windlass.secrets.references import Address
 from windlass.secrets.targets import Target, parse_target
 from windlass.secrets.writers import entry_fault
@@ -28,7 +28,6 @@ from windlass.shell import Sensitive
 
 # The providers whose places are on this machine: to the others, `secrets.set` and `secrets.rotate` write.
 _HERE: Final = ("file", "dotenv")
-_GIT_TIMEOUT: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def plan(keeping: Keeping, names: Sequence[str] = (), *, kind: str = "", overwri
         left += [decided] if isinstance(decided, Left) else []
     _refuse_shared(keeping.environment.root, made)
     for filling in made:
-        _refuse_published(keeping.environment.root, filling)
+        refuse_published(keeping.environment.root, filling.address, filling.name)
     return Fillings(tuple(made), tuple(left))
 
 
@@ -228,33 +227,3 @@ def _made(keeping: Keeping, filling: Filling) -> Sensitive:
             f"{declaration.file}:{declaration.line} says what it must be; --kind makes another.",
         )
     return value
-
-
-def _refuse_published(root: Path, filling: Filling) -> None:
-    """Refuse a file of the repository that git would take in."""
-    target = filling.address.target
-    path = parse_target(target).path if filling.address.provider == "dotenv" else target
-    try:
-        place = (root / Path(path).expanduser()).resolve()
-    except RuntimeError:
-        return
-    if place.is_relative_to(root.resolve()) and _is_ignored(root, place) is False:
-        raise ConfigurationError(
-            f"{path} would hold the value of {filling.name} and git does not ignore it; nothing was written.",
-            "Add it to .gitignore, such as the line envs/*.local.env.",
-        )
-
-
-def _is_ignored(root: Path, path: Path) -> bool | None:
-    """Return whether git ignores a path; None where there is no git or no repository."""
-    try:
-        said = subprocess.run(
-            ["git", "check-ignore", "--quiet", "--", str(path)],
-            cwd=root,
-            capture_output=True,
-            timeout=_GIT_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {0: True, 1: False}.get(said.returncode)

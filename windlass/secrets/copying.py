@@ -15,6 +15,7 @@ from typing import Final, Literal
 from windlass.errors import ConfigurationError, WindlassError
 from windlass.secrets.comparing import Digests
 from windlass.secrets.providers.base import Client, Failure, ProviderError, Resolved, Version
+from windlass.secrets.published import refuse_published
 from windlass.secrets.references import Address, InvalidReference, Reference, parse
 from windlass.secrets.resolving import Resolver
 from windlass.shell import Sensitive
@@ -80,7 +81,7 @@ def plan_scope(resolver: Resolver, source: Address, target: Address, only: Seque
 
     Raises:
         ProviderError: the source cannot be listed, or a provider cannot be reached.
-        ConfigurationError: the source is empty, or the target cannot be written to.
+        ConfigurationError: the source is empty, or the target cannot be written to, or git would take it in.
     """
     if source == target:
         raise ConfigurationError(f"{source} is both source and target.")
@@ -111,7 +112,7 @@ def plan_one(resolver: Resolver, source: Address, target: Address) -> Plan:
 
     Raises:
         ProviderError: a provider cannot be reached.
-        ConfigurationError: the target cannot be written to, or is the source.
+        ConfigurationError: the target cannot be written to, is the source, or git would take it in.
     """
     if source == target:
         raise ConfigurationError(f"{source} is both source and target.")
@@ -226,6 +227,7 @@ def _plan(resolver: Resolver, pairs: Mapping[str, tuple[Address, Address | Failu
         items.append(Item(name, source, target, state, reason))
         value = values[source]
         if state in TO_WRITE and isinstance(value, Sensitive):
+            refuse_published(resolver.context.root, target, name)
             to_write[target] = value
     return Plan(tuple(items), to_write)
 
