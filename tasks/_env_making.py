@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +123,7 @@ def example(
 
     terminal = _terminal.Terminal()
     root = find_root(Path.cwd())
-    path = root / output
+    path = _inside(root, output)
     wanted = text(root).encode()
     try:
         now = path.read_bytes() if path.exists() else None
@@ -141,7 +144,43 @@ def example(
         terminal.say(f"would write {output}")
         return
     try:
-        path.write_bytes(wanted)
+        _write_whole(path, wanted)
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from None
     terminal.say(f"wrote {output}")
+
+
+def _inside(root: Path, output: str) -> Path:
+    """Return the file that is written, links followed; it is one of the repository."""
+    from windlass.errors import ConfigurationError
+
+    try:
+        path = (root / output).resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL byte
+        raise ConfigurationError(f"--output {output!r} is no path.") from None
+    if not path.is_relative_to(root.resolve()):
+        raise ConfigurationError(
+            f"--output {output} is outside the repository; nothing was written.",
+            "Name a file inside it.",
+        )
+    return path
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Put a file in place all at once, with the mode of the one before: nobody sees half of it.
+
+    Raises:
+        OSError: it cannot be written; the file before is as it was.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with partial.open("xb") as file:
+        try:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise

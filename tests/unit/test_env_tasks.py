@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import pty
@@ -463,6 +464,57 @@ def test_a_file_of_somebody_else_is_not_overwritten(run: Run, project: Path) -> 
     assert run("env.example", "--output", "other.example").code == 0
     assert run("env.example", "--overwrite").code == 0
     assert (project / ".env.example").read_text() == (project / "other.example").read_text()
+
+
+def test_the_example_is_put_in_place_all_at_once(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project / ".env.example"
+    run("env.example")
+    before = path.read_bytes()
+    path.chmod(0o640)
+    # Who has the file open, or linked, keeps the whole of the one before.
+    (project / "linked").hardlink_to(path)
+    (project / "envs" / "base.env").write_text("NEW=1\n")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        answer = run("env.example")
+    assert answer.code == 10
+    assert "cannot be written: No space left" in answer.err
+    assert path.read_bytes() == before
+    names = {each.name for each in project.iterdir() if "example" in each.name}
+    assert names == {".env.example"}
+    assert run("env.example").code == 0
+    assert "NEW=1" in path.read_text()
+    assert (project / "linked").read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "output", ["../outside", "/tmp/../{outside}", "link/outside", "out", "envs/../../outside"]
+)
+def test_the_example_stays_inside_the_repository(
+    run: Run, project: Path, tmp_path_factory: pytest.TempPathFactory, output: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (project / "link").symlink_to(elsewhere)
+    (project / "out").symlink_to(elsewhere / "outside")
+    answer = run("env.example", "--overwrite", "--output", output.format(outside=elsewhere / "outside"))
+    assert answer.code == 10
+    assert "is outside the repository" in answer.err
+    assert not list(elsewhere.iterdir())
+    assert not (project.parent / "outside").exists()
+
+
+def test_an_environment_that_does_not_exist_makes_no_file(run: Run, project: Path) -> None:
+    before = sorted(project.rglob("*"))
+    assert run("env.generate", "--env", "nowhere", "--name", "APP_KEY", "--yes").code == 10
+    assert run("env.example", "--env", "nowhere").code == 1
+    assert sorted(project.rglob("*")) == before
 
 
 def test_hostile_descriptions_stay_comments(run: Run, project: Path) -> None:
