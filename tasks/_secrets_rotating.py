@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from windlass.errors import WindlassError
     from windlass.hosts.group import Hosts
     from windlass.release.rotation import HostDesk
+    from windlass.secrets.comparing import Digests
     from windlass.secrets.redaction import Redactor
     from windlass.secrets.references import Address
     from windlass.secrets.rotating import Rotation, Rotator
@@ -64,6 +65,7 @@ def rotate(
             work = _Work(terminal, keeping, hosts, redactor, name, value_from_file, wants_deploy=deploy)
             seen = work.decide(finish=finish, undo=undo)
             if is_dry(context):
+                work.try_out(seen, undo=undo)
                 work.show(undo=undo)
                 return
             _terminal.confirm(keeping.environment, f"secrets.rotate of {name}", yes=yes)
@@ -155,7 +157,7 @@ class _Work:
         from windlass.release.rotation import go_on
 
         with self._desk.locked(seen), self._keeping.writing():
-            rotation = seen if seen is not None and not seen.is_over else self._begin()
+            rotation = self._begin(seen, self._desk.digests()) if seen is None or seen.is_over else seen
             rotator = self._rotator(rotation)
             try:
                 return go_on(rotator, self._terminal.emit, undo=undo)
@@ -163,7 +165,23 @@ class _Work:
                 _add_way_out(error, rotator)
                 raise
 
-    def _begin(self) -> Rotation:
+    def try_out(self, seen: Rotation | None, *, undo: bool) -> None:
+        """Refuse what `carry_out` would refuse before it changes anything; changes nothing itself.
+
+        Raises:
+            WindlassError: why it would not be done.
+        """
+        from windlass.secrets.comparing import Digests
+
+        if seen is None or seen.is_over:
+            # Under a key of its own: the hosts' may be yet to be made.
+            self._begin(seen, Digests())
+        elif undo:
+            with self._desk.locked(seen):
+                self._rotator(seen).require_way_back()
+
+    def _begin(self, last: Rotation | None, digests: Digests) -> Rotation:
+        """Return the record of a rotation that may begin; changes nothing."""
         from windlass.environment.keeping import require_value
         from windlass.identity import who
         from windlass.secrets.rotating import begin
@@ -174,7 +192,7 @@ class _Work:
             require_value(self._name, self._given)
         return begin(
             self._store,
-            self._desk.digests(),
+            digests,
             variable=self._name,
             environment=self._keeping.environment.name,
             place=self._place,
@@ -182,6 +200,8 @@ class _Work:
             who=who(),
             given=self._given,
             reencrypts=self._settings.reencrypt is not None,
+            last=last,
+            live=self._desk.live,
         )
 
     def _require_settings(self) -> None:

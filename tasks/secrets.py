@@ -197,12 +197,15 @@ def set_(
         store = Store(keeping.resolver, lambda value: redactor.learn([value.reveal()]))
         store.require_writable(address)
         refuse_published(keeping.environment.root, address, name)
+        rotation = keeping.environment.settings.secrets.rotation.get(name)
+        kind = generate if isinstance(generate, str) else (rotation.generate if rotation else "password")
         if is_dry(context):
+            if from_file or kind:
+                # What is typed or piped in is not asked for; all else is judged as it would be.
+                require_value(name, _new_value(name, from_file, kind))
             terminal.result({"name": name, "would_write": str(address)})
             terminal.say(f"would write {name} to {address}")
             return
-        rotation = keeping.environment.settings.secrets.rotation.get(name)
-        kind = generate if isinstance(generate, str) else (rotation.generate if rotation else "password")
         value = _new_value(name, from_file, kind)
         redactor.learn([value.reveal()])
         require_value(name, value)

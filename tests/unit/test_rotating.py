@@ -64,13 +64,15 @@ class World:
         self.made: list[str] = []
         self.learnt: set[str] = set()
         self.wanted: Deployed = "done"
+        self.release = 1
+        self.last: Rotation | None = None
         self._put(self.place, OLD)
         if self.previous and "?" not in self.previous.target:
             self._put(self.previous, OLDER)
         self.plain.writes.clear()
         self.kept.writes.clear()
         # What the application has, and with which key each of its rows is encrypted.
-        self.live: tuple[str, str | None] = (OLD, None)
+        self.running: tuple[str, str | None] = (OLD, None)
         self.rows = [OLD, OLD]
         self.happened.clear()
 
@@ -101,18 +103,23 @@ class World:
         self.happens("deploy")
         if self.wanted == "done":
             previous = self.value(self.previous) if self.previous else None
-            self.live = (self.value(self.place) or "", previous)
+            self.running = (self.value(self.place) or "", previous)
+            self.release += 1
             # A live application goes on writing, with its key.
-            self.rows.append(self.live[0])
+            self.rows.append(self.running[0])
             self.happens("deployed")
         return self.wanted
+
+    @property
+    def live(self) -> str:
+        return f"20260301T12000{self.release}Z-1a2b3c4"
 
     def reencrypt(self) -> None:
         for index in range(len(self.rows)):
             self.happens("re-encrypt a row")
             # The application can read a row with one of the two keys it has, or the row is lost.
-            assert self.rows[index] in self.live, "a row that nothing can read"
-            self.rows[index] = self.live[0]
+            assert self.rows[index] in self.running, "a row that nothing can read"
+            self.rows[index] = self.running[0]
         self.happens("re-encrypted")
 
     def make(self) -> Sensitive:
@@ -138,6 +145,8 @@ class World:
                 previous=self.previous,
                 who="ana@desk",
                 reencrypts=self.reencrypts,
+                last=self.last,
+                live=self.live,
             )
         return Rotator(rotation, store, self, self.digests, self.make, "ben@call")
 
@@ -170,7 +179,7 @@ class World:
         }
 
     def check_nothing_is_lost(self) -> None:
-        needed = {OLD, *self.rows, *(value for value in self.live if value)} - {OLDER}
+        needed = {OLD, *self.rows, *(value for value in self.running if value)} - {OLDER}
         assert needed <= self.all_values()
         stored = [value for value in self.made if value in self.all_values()]
         assert len(stored) <= 1, "a second new value was stored"
@@ -218,7 +227,7 @@ def test_a_rotation_ends_with_both_values_where_they_belong(
     assert world.value(world.place) == new
     if world.previous:
         assert world.value(world.previous) == OLD
-        assert world.live == (new, OLD)
+        assert world.running == (new, OLD)
         assert set(world.rows) == {new}
     assert (rotation.outcome, rotation.step, rotation.is_over) == ("rotated", "ended", True)
     assert rotation.old == "" and rotation.attempts == ()
@@ -249,7 +258,7 @@ def test_finished_after_a_kill_at_every_instant(
         world.check_nothing_is_lost()
         new = world.value(world.place)
         assert new in world.made
-        assert world.live[0] == new
+        assert world.running[0] == new
         if world.previous:
             assert world.value(world.previous) == OLD
             assert set(world.rows) == {new}
@@ -268,7 +277,7 @@ def test_undone_after_a_kill_at_every_instant(
         world.undo()
         world.check_nothing_is_lost()
         assert world.value(world.place) == OLD
-        assert world.live[0] == OLD
+        assert world.running[0] == OLD
         if world.previous:
             assert set(world.rows) == {OLD}
         assert Rotation.from_json(world.record).outcome == "undone"
@@ -283,7 +292,7 @@ def test_an_undo_killed_at_every_instant_is_undone_again(
             continue
         world.undo()
         world.check_nothing_is_lost()
-        assert (world.value(world.place), world.live[0]) == (OLD, OLD)
+        assert (world.value(world.place), world.running[0]) == (OLD, OLD)
         if world.previous:
             assert set(world.rows) == {OLD}
             assert world.value(world.previous) == world.made[0]
@@ -350,7 +359,7 @@ def test_an_undo_without_a_way_back_leads_into_no_dead_end(world: World) -> None
     with pytest.raises(OperationFailed, match="does not hold the value before") as finished:
         world.finish()
     assert "Write it there again" in finished.value.hint
-    assert (world.live, world.rows) == ((OLD, None), [OLD, OLD])
+    assert (world.running, world.rows) == ((OLD, None), [OLD, OLD])
     world.plain.kept["shop/KEY_PREVIOUS"] = [OLD]
     assert world.finish().rotation.outcome == "rotated"
     assert set(world.rows) == {new}
@@ -413,6 +422,74 @@ def test_without_a_deploy_it_is_over_unless_something_is_to_be_re_encrypted(
             if not over:
                 assert world.finish().rotation.outcome == "rotated"
                 assert set(world.rows) == set(world.made)
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A rotation that is over, and a release that runs with the value before."""
+    world = World(monkeypatch, PLACES["file and file"], reencrypts=False)
+    world.wanted = "not wanted"
+    world.last = world.finish().rotation
+    world.record = ""
+    world.happened.clear()
+    return world
+
+
+def test_what_runs_with_the_value_before_keeps_it_until_a_deploy(waiting: World) -> None:
+    new = waiting.made[0]
+    with pytest.raises(OperationFailed, match=r"was made before KEY was rotated last") as refused:
+        waiting.finish()
+    assert refused.value.hint == "First give it the value of now with `inv deploy.prod`."
+    assert waiting.happened == []
+    assert (waiting.value(waiting.place), waiting.plain.now("shop/KEY_PREVIOUS")) == (new, OLD)
+    waiting.wanted = "done"
+    waiting.deploy()
+    assert waiting.finish().rotation.outcome == "rotated"
+    assert waiting.plain.now("shop/KEY_PREVIOUS") == new
+
+
+def test_a_release_gone_back_to_keeps_its_value_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, PLACES["file and file"], reencrypts=False)
+    world.last, world.record = world.finish().rotation, ""
+    assert world.finish().rotation.outcome == "rotated"
+    world.last, world.record = Rotation.from_json(world.record), ""
+    world.release -= 1
+    with pytest.raises(OperationFailed, match="was made before KEY was rotated last"):
+        world.finish()
+
+
+def test_the_rotation_of_another_secret_does_not_hide_what_waits(waiting: World) -> None:
+    store = waiting.store()
+    waiting._put(_address("plain:shop/OTHER"), OLD)
+
+    def beginning(variable: str, environment: str, live: str, last: Rotation | None) -> Rotation:
+        return begin(
+            store,
+            waiting.digests,
+            variable=variable,
+            environment=environment,
+            place=_address("plain:shop/OTHER"),
+            previous=_address("plain:shop/OTHER_PREVIOUS"),
+            who="ana@desk",
+            last=last,
+            live=live,
+        )
+
+    other = beginning("OTHER", "prod", waiting.live, waiting.last)
+    assert other.lacking == {"KEY": waiting.live}
+    with pytest.raises(OperationFailed, match="KEY was rotated last"):
+        beginning("KEY", "prod", waiting.live, other)
+    # What cannot be told is not refused: another environment, nothing that runs, a record of before.
+    assert beginning("KEY", "staging", waiting.live, other).lacking == {}
+    assert beginning("KEY", "prod", "", other).lacking == {}
+    assert beginning("KEY", "prod", waiting.live, replace(other, lacking={})).lacking == {}
+
+
+def test_what_was_undone_does_not_wait_for_a_deploy(waiting: World) -> None:
+    waiting.release += 1
+    waiting.finish_until_spread()
+    undone = waiting.undo().rotation
+    assert undone.lacking == {}
 
 
 def test_where_nothing_runs_nothing_is_re_encrypted(world: World) -> None:
@@ -630,13 +707,17 @@ def test_what_is_true_is_said_without_a_value(world: World) -> None:
 def test_a_record_is_read_back_and_a_damaged_one_is_told(world: World) -> None:
     rotation = world.finish().rotation
     assert Rotation.from_json(rotation.to_json()) == rotation
-    other = replace(rotation, undoing=True, attempts=("a", "b"))
+    other = replace(rotation, undoing=True, attempts=("a", "b"), lacking={"KEY": "release"})
     assert Rotation.from_json(other.to_json()) == other
     data = json.loads(rotation.to_json())
     for text in ("", "{", "[]", "{}", json.dumps(data | {"schema": 2}), json.dumps(data | {"step": "x"})):
         with pytest.raises(OperationFailed, match="cannot be read"):
             Rotation.from_json(text)
     assert Rotation.from_json(json.dumps(data | {"later": 1})) == rotation
+    del data["lacking"]
+    assert Rotation.from_json(json.dumps(data)) == replace(rotation, lacking={})
+    with pytest.raises(OperationFailed, match="cannot be read"):
+        Rotation.from_json(json.dumps(data | {"lacking": 1}))
 
 
 def test_steps_are_in_order() -> None:

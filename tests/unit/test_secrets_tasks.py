@@ -372,6 +372,26 @@ def test_set_writes_nothing_on_a_dry_run(inv: Inv, store: Versioned) -> None:
     assert "would write DB_PASSWORD to kept:shop/DB_PASSWORD" in said.out
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--generate", "nonsense"), "no kind of key material"),
+        (("--generate", "hex:1"), "the size of a hex is"),
+        (("--generate", "uuid", "--from-file", "keys/API_KEY"), "are two values"),
+        (("--from-file", "nowhere"), "The file nowhere cannot be read"),
+        (("--from-file", "empty"), "is empty"),
+    ],
+)
+def test_set_promises_nothing_that_it_would_refuse(
+    inv: Inv, project: Path, store: Versioned, words: tuple[str, ...], sentence: str
+) -> None:
+    (project / "empty").touch()
+    for dry in (("--dry",), ()):
+        said = inv(*dry, "secrets.set", "--name", "DB_PASSWORD", *words).without()
+        assert (said.code, store.writes) == (10, [])
+        assert sentence in said.err
+
+
 def test_set_says_what_a_provider_says(inv: Inv, store: Versioned) -> None:
     store.refused.add("shop/DB_PASSWORD")
     said = inv("secrets.set", "--name", "DB_PASSWORD", stdin=NEW).without()
@@ -646,6 +666,76 @@ def test_rotate_says_what_it_would_do_and_changes_nothing(inv: Inv, project: Pat
     assert "would keep the value before at file:keys/API_KEY_PREVIOUS" in said.out
     assert key(project) == SECRET
     assert not (project / "srv" / "rotation.json").exists()
+
+
+def test_a_second_rotation_waits_until_what_runs_has_the_first(inv: Inv, project: Path) -> None:
+    (project / "srv").mkdir()
+    (project / "srv" / "current").symlink_to("releases/20260301T120000Z-1a2b3c4")
+    assert inv("secrets.rotate", "--name", "API_KEY", "--no-deploy").code == 0
+    new = key(project)
+    for words in ((), ("--dry",)):
+        said = inv(*words, "secrets.rotate", "--name", "API_KEY", "--no-deploy").without(new)
+        assert said.code == 1
+        assert "First give it the value of now with `inv deploy.staging`" in said.err
+        assert (key(project), key(project, "API_KEY_PREVIOUS")) == (new, SECRET)
+    (project / "srv" / "current").unlink()
+    (project / "srv" / "current").symlink_to("releases/29990301T120000Z-1a2b3c4")
+    assert inv("secrets.rotate", "--name", "API_KEY", "--no-deploy").code == 0
+    assert key(project, "API_KEY_PREVIOUS") == new
+
+
+@pytest.mark.parametrize(
+    ("previous", "more", "words", "sentence"),
+    [
+        ("${file:./keys/API_KEY}", "", (), "the value before would be lost"),
+        ("${file:keys/before}", 'generate = "hex:1"', (), "the size of a hex is"),
+        ("${file:keys/before}", "", ("--value-from-file", "same"), "is the one API_KEY has already"),
+        ("${file:keys/before}", "", ("--value-from-file", "empty"), "is empty"),
+    ],
+)
+def test_rotate_promises_nothing_that_it_would_refuse(
+    inv: Inv, project: Path, previous: str, more: str, words: tuple[str, ...], sentence: str
+) -> None:
+    (project / "empty").touch()
+    (project / "same").write_text(SECRET)
+    with (project / "envs" / "base.env").open("a") as file:
+        file.write(f"BEFORE={previous}\n")
+    text = (project / "envs" / "base.toml").read_text().replace("API_KEY_PREVIOUS", "BEFORE")
+    (project / "envs" / "base.toml").write_text(text.replace('generate = "hex:16"', more) if more else text)
+    for dry in (("--dry",), ()):
+        said = inv(*dry, "secrets.rotate", "--name", "API_KEY", *words).without()
+        assert said.code == 10
+        assert sentence in said.err
+        assert "would" not in said.out
+        assert key(project) == SECRET
+        assert not (project / "srv" / "rotation.json").exists()
+
+
+def test_what_failed_says_what_both_places_hold(inv: Inv, project: Path) -> None:
+    (project / "keys" / "API_KEY_PREVIOUS").unlink()
+    (project / "keys" / "API_KEY_PREVIOUS").mkdir()
+    said = inv("secrets.rotate", "--name", "API_KEY").without()
+    assert said.code == 1
+    told = " ".join(said.err.split())
+    assert "file:keys/API_KEY holds the value before. file:keys/API_KEY_PREVIOUS cannot be read" in told
+    assert "--name API_KEY` with --finish or --undo" in told
+    assert "lost" not in told
+
+
+def test_a_dry_undo_is_refused_where_there_is_no_way_back(
+    inv: Inv, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupt(inv, monkeypatch)
+    assert (
+        "would put the value before back" in inv("--dry", "secrets.rotate", "--name", "API_KEY", "--undo").out
+    )
+    (project / "keys" / "API_KEY_PREVIOUS").write_text(f"{OTHER}\n")
+    before = (project / "srv" / "rotation.json").read_text()
+    for dry in (("--dry",), ()):
+        said = inv(*dry, "secrets.rotate", "--name", "API_KEY", "--undo").without()
+        assert said.code == 1
+        assert "no longer at file:keys/API_KEY_PREVIOUS" in said.err
+    assert (project / "srv" / "rotation.json").read_text() == before
 
 
 def test_rotate_in_a_protected_environment_must_be_confirmed(inv: Inv, project: Path) -> None:

@@ -239,6 +239,11 @@ class HostDesk:
         return "done"
 
     @property
+    def live(self) -> str:
+        """The id of the release that runs on the first host; empty when none does."""
+        return self.first.current
+
+    @property
     def reencrypts(self) -> bool:
         """Whether a re-encryption is configured."""
         return self._settings.reencrypt is not None

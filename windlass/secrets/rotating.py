@@ -11,8 +11,8 @@ down what it is about to do and then looks what is true, so that doing it twice 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
@@ -63,6 +63,8 @@ class Rotation:
         started: UTC time.
         by: who went on with it last.
         at: UTC time of the last step.
+        lacking: by variable, the release that ran when its value was last replaced: it and those made before
+            it run with an earlier value.
     """
 
     variable: str
@@ -82,6 +84,7 @@ class Rotation:
     outcome: Literal["", "rotated", "undone"] = ""
     by: str = ""
     at: str = ""
+    lacking: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -107,8 +110,9 @@ class Rotation:
         try:
             data = json.loads(text)
             known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-            rotation = cls(**known | {"attempts": tuple(data["attempts"])})
-        except (ValueError, KeyError, TypeError):
+            lacking = {str(name): str(release) for name, release in dict(data.get("lacking", {})).items()}
+            rotation = cls(**known | {"attempts": tuple(data["attempts"]), "lacking": lacking})
+        except (AttributeError, ValueError, KeyError, TypeError):
             rotation = None
         if rotation is None or rotation.schema != SCHEMA or rotation.step not in STEPS:
             raise OperationFailed(
@@ -133,6 +137,10 @@ class Desk(Protocol):
         Raises:
             WindlassError: it did not end well.
         """
+
+    @property
+    def live(self) -> str:
+        """The id of the release that runs; empty when none does. Ids sort by the time they were made."""
 
     @property
     def reencrypts(self) -> bool:
@@ -237,6 +245,8 @@ def begin(
     who: str,
     given: Sensitive | None = None,
     reencrypts: bool = False,
+    last: Rotation | None = None,
+    live: str = "",
 ) -> Rotation:
     """Return the record of a rotation that is about to begin; changes nothing.
 
@@ -250,11 +260,20 @@ def begin(
         who: who begins it.
         given: the new value; None: one is made.
         reencrypts: a re-encryption will run, which must read with the old value and write with the new.
+        last: the record of the last rotation; None: there is none.
+        live: the id of the release that runs; empty: none does.
 
     Raises:
         ConfigurationError: the old value could not be kept, or the new one is the old one.
-        OperationFailed: the old value cannot be had.
+        OperationFailed: the old value cannot be had, or what runs does not even have the last one.
     """
+    lacking = _still_lacking(last, environment, live)
+    if variable in lacking:
+        raise OperationFailed(
+            f"{live}, which runs, was made before {variable} was rotated last, and uses the value before: "
+            "another rotation would no longer keep that one.",
+            f"First give it the value of now with `inv deploy.{environment}`.",
+        )
     if reencrypts and previous is None:
         raise ConfigurationError(
             f"The re-encryption of {variable} needs the value before as well.",
@@ -290,7 +309,15 @@ def begin(
         who=who,
         started=_now(),
         given=given is not None,
+        lacking=lacking,
     )
+
+
+def _still_lacking(last: Rotation | None, environment: str, live: str) -> dict[str, str]:
+    """Return of which rotations the release that runs knows nothing, as far as the last record can tell."""
+    if last is None or last.environment != environment or not live:
+        return {}
+    return {name: release for name, release in last.lacking.items() if release and live <= release}
 
 
 def _require_apart(store: Store, place: Address, previous: Address) -> None:
@@ -450,7 +477,10 @@ class Rotator:
 
     def end_undone(self) -> None:
         """Write down that it is undone; the digests go."""
-        self._note(step="ended", outcome="undone", old="", attempts=())
+        lacking = {
+            name: each for name, each in self.rotation.lacking.items() if name != self.rotation.variable
+        }
+        self._note(step="ended", outcome="undone", old="", attempts=(), lacking=lacking)
 
     def kind_of_current(self) -> Literal["old", "new", "foreign"]:
         """Say which value the place holds.
@@ -495,7 +525,10 @@ class Rotator:
             if self._kind(value) == "old":
                 raise ConfigurationError(f"The value given is the one {self.rotation.variable} has already.")
             # First, so that it is known again should nothing more be heard of this run.
-            self._note(attempts=tuple(dict.fromkeys((*self.rotation.attempts, self._digests.of(value)))))
+            self._note(
+                attempts=tuple(dict.fromkeys((*self.rotation.attempts, self._digests.of(value)))),
+                lacking={**self.rotation.lacking, self.rotation.variable: self._desk.live},
+            )
             version = self._store.write(self._place, value).id
         self._note(step="written", new_version=version or self._store.current_version(self._place) or "")
 
