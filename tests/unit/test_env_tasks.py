@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from invoke import Program
 
 from tasks import namespace
+from tests.secretstores import Memory, install
 from windlass.doctor.machine import OLDEST_PYTHON
 from windlass.environment import example
 from windlass.environment.differing import compare
@@ -369,9 +370,26 @@ def test_a_dry_run_writes_nothing(run: Run, project: Path) -> None:
     assert not (project / ".env.example").exists()
 
 
-def test_a_secret_kept_elsewhere_is_left_alone(run: Run, project: Path) -> None:
-    (project / "envs" / "dev.env").write_text("APP_KEY=${env:NOT_SET}\n")
-    assert "it is kept in env:NOT_SET: `inv secrets.set --name APP_KEY`" in run("env.generate").out
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        ("${env:NOT_SET}", "it is the variable NOT_SET of whoever starts Windlass: set it there"),
+        ("${command:false}", "it is what command:false prints: set it where that command has it from"),
+        ("${variable:OTHER}", "it is the value of OTHER: `inv env.generate --name OTHER` makes that"),
+        ("${kept:shop/KEY}", "it is kept in kept:shop/KEY: `inv secrets.set --name APP_KEY` writes there"),
+        (
+            "${env:NOT_SET} ?? ${kept:shop/KEY}",
+            "it is kept in kept:shop/KEY: `inv secrets.set --name APP_KEY --to kept` writes there",
+        ),
+    ],
+)
+def test_a_secret_kept_elsewhere_is_left_alone(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, places: str, told: str
+) -> None:
+    install(monkeypatch, Memory("kept"))
+    (project / "envs" / "dev.env").write_text(f"APP_KEY={places}\n")
+    (left,) = run("env.generate", "--json").data
+    assert (left["state"], left["why"]) == ("left", told)
 
 
 @pytest.mark.parametrize(

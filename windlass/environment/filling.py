@@ -21,13 +21,15 @@ from windlass.errors import ConfigurationError
 from windlass.secrets.generating import generate, kind_fault
 from windlass.secrets.providers.base import Failure
 from windlass.secrets.published import refuse_published
-from windlass.secrets.references import Address
+from windlass.secrets.references import Address, Reference
 from windlass.secrets.targets import Target, parse_target
 from windlass.secrets.writers import entry_fault
 from windlass.shell import Sensitive
 
 # The providers whose places are on this machine: to the others, `secrets.set` and `secrets.rotate` write.
 _HERE: Final = ("file", "dotenv")
+# Those that nothing can be written to.
+_READ_ONLY: Final = ("env", "variable", "command")
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,23 @@ def _address(keeping: Keeping, name: str, entry: Entry | None) -> Address | Left
     for choice in entry.reference.choices:
         if choice.provider in _HERE:
             return choice
-    place = entry.reference.choices[0]
-    return Left(name, f"it is kept in {place}: `inv secrets.set --name {name}` writes there")
+    return Left(name, _elsewhere(name, entry.reference))
+
+
+def _elsewhere(name: str, reference: Reference) -> str:
+    """Say where a value is set that is kept nowhere on this machine."""
+    first = reference.choices[0]
+    for choice in reference.choices:
+        if choice.provider not in _READ_ONLY:
+            to = "" if choice is first else f" --to {choice.provider}"
+            return f"it is kept in {choice}: `inv secrets.set --name {name}{to}` writes there"
+    match first.provider:
+        case "env":
+            return f"it is the variable {first.target} of whoever starts Windlass: set it there"
+        case "variable":
+            return f"it is the value of {first.target}: `inv env.generate --name {first.target}` makes that"
+        case _:
+            return f"it is what {first} prints: set it where that command has it from"
 
 
 def _has_value(keeping: Keeping, entry: Entry | None) -> str:
