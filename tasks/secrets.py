@@ -134,7 +134,6 @@ def get(
     json: bool = False,
 ) -> None:
     """Show one secret, byte for byte; it must be asked for twice: by this task, and by --reveal or a `y`."""
-    from windlass.environment.keeping import at_version
     from windlass.errors import OperationFailed
     from windlass.secrets.providers.base import Failure
     from windlass.secrets.references import Reference
@@ -146,7 +145,7 @@ def get(
         if not reveal:
             _ask_again(name)
         if stage or version:
-            place = Reference((at_version(keeping.address(name), stage, version),))
+            place = Reference((keeping.version_of(name, stage, version),))
             value = keeping.resolver.resolve([place])[place].value
         else:
             value = keeping.value(name)

@@ -86,11 +86,29 @@ def test_other_versions_have_addresses(address: str, stage: str, version: str, f
     assert str(at_version(Address(provider, target), stage, version)) == found
 
 
-@pytest.mark.parametrize("address", ["file:key", "env:KEY", "dotenv:.env#KEY"])
-def test_what_has_no_versions_says_so(address: str) -> None:
+@pytest.mark.parametrize("wish", [("previous", ""), ("", "2"), ("previous", "2")])
+@pytest.mark.parametrize(
+    "address", ["file:key", "env:KEY", "dotenv:.env#KEY", "command:pass show key", "postgres:KEY"]
+)
+def test_what_has_no_versions_says_so(address: str, wish: tuple[str, str]) -> None:
     provider, _, target = address.partition(":")
-    with pytest.raises(ConfigurationError):
-        at_version(Address(provider, target), "previous")
+    with pytest.raises(ConfigurationError, match=f"^{provider} keeps no versions"):
+        at_version(Address(provider, target), *wish)
+
+
+@pytest.mark.parametrize("address", ["aws:shop/prod", "azure:shop/key", "vault:shop/prod"])
+def test_what_is_no_version_is_not_said_to_have_none(address: str) -> None:
+    provider, _, target = address.partition(":")
+    with pytest.raises(ConfigurationError) as error:
+        at_version(Address(provider, target), "", "no version")
+    assert "keeps no versions" not in str(error.value)
+
+
+def test_a_value_in_a_file_of_envs_has_no_versions(root: Path) -> None:
+    (root / "envs" / "prod.env").write_text(f"PLAIN_KEY={SECRET}\n")
+    with Keeping.of(root, "prod") as keeping, pytest.raises(ConfigurationError) as error:
+        keeping.version_of("PLAIN_KEY", "previous")
+    assert "stands in envs/prod.env itself, which keeps no versions" in str(error.value)
 
 
 def test_an_address_that_is_none_is_told_with_the_option() -> None:

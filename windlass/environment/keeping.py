@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from windlass.environment.environment import Environment
 from windlass.environment.inspection import without_variables
@@ -22,6 +22,10 @@ from windlass.secrets.resolving import Resolver
 from windlass.secrets.targets import Target, parse_target
 from windlass.secrets.writers import entry_fault
 from windlass.shell import Sensitive
+
+_NOW: Final = "Leave --stage and --version out for the value it has now."
+# An option of each form that a provider with versions may take.
+_VERSIONS: Final = ("stage=previous", "version=previous", "version=1", f"version={'0' * 32}")
 
 
 class Keeping:
@@ -142,6 +146,19 @@ class Keeping:
             )
         return address
 
+    def version_of(self, name: str, stage: str = "", version: str = "") -> Address:
+        """Return the address of another version of a variable's value, as `at_version` does.
+
+        Raises:
+            ConfigurationError: where it is kept there are no versions, or none like this.
+        """
+        entry = self.entry(name)
+        if entry.reference is None:
+            raise ConfigurationError(
+                f"The value of {name} stands in {entry.file} itself, which keeps no versions.", _NOW
+            )
+        return at_version(self.address(name), stage, version)
+
     def value(self, name: str) -> Resolved:
         """Return a variable's value, or why it cannot be had."""
         entry = self.entry(name)
@@ -172,6 +189,8 @@ def at_version(address: Address, stage: str = "", version: str = "") -> Address:
     """
     if not stage and not version:
         return address
+    if not _has_versions(address.provider):
+        raise ConfigurationError(f"{address.provider} keeps no versions, so there are none of {address}.", _NOW)
     target = parse_target(address.target)
     provider = registry.find(address.provider)
     # Providers without stages have versions, and `previous` may be one of those.
@@ -182,16 +201,18 @@ def at_version(address: Address, stage: str = "", version: str = "") -> Address:
     for wish in wishes:
         text = str(Target(target.path, target.field, {**target.options, **wish}))
         fault = provider.fault(text) if provider is not None else "no such provider"
-        if not fault and text != address.target and _has_versions(address.provider):
+        if not fault and text != address.target:
             return Address(address.provider, text)
-        faults.append(fault or "it keeps no versions")
+        faults.append(fault or "this is the version it names already")
     raise ConfigurationError(f"{address}: {faults[-1]}.")
 
 
 def _has_versions(provider: str) -> bool:
     """Whether a provider reads versions; to the others `?` is a letter like any other."""
     found = registry.find(provider)
-    return found is not None and bool(found.fault("name?none-such-option=x"))
+    if found is None or not found.fault("name?none-such-option=x"):
+        return False
+    return not all(found.fault(f"name?{each}") for each in _VERSIONS)
 
 
 def address_of(text: str, option: str, *, as_scope: bool = False) -> Address:
