@@ -190,7 +190,7 @@ def at_version(address: Address, stage: str = "", version: str = "") -> Address:
     if not stage and not version:
         return address
     if not _has_versions(address.provider):
-        raise ConfigurationError(f"{address.provider} keeps no versions, so there are none of {address}.", _NOW)
+        raise ConfigurationError(f"{address.provider} keeps no versions, so {address} has none.", _NOW)
     target = parse_target(address.target)
     provider = registry.find(address.provider)
     # Providers without stages have versions, and `previous` may be one of those.
