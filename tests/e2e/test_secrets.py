@@ -80,6 +80,8 @@ while :; do
   cat "${own[@]}" 2>/dev/null | tr '\\0' '\\n'
   sleep 0.03
 done"""
+# A part of the names of files that a test puts there to be found.
+PLANTED = "planted-by-a-test"
 SEARCHED = ("/tmp", "/var/tmp", "/dev/shm", "/home", "/root", "/var/log", "/run", "/etc")
 
 
@@ -312,6 +314,19 @@ def files(server: Server, *folders: str) -> Iterator[tuple[str, tuple[int, bytes
         for entry in archive:
             if entry.isfile() and (content := archive.extractfile(entry)) is not None:
                 yield f"/{entry.name.lstrip('/')}", (entry.mode, content.read())
+
+
+def test_the_search_reads_the_histories_of_shells_and_the_logs_of_the_system(server: Server) -> None:
+    places = [f"{home}/.bash_history" for home in ("/root", "/home/deploy")]
+    places += ["/var/log/syslog", "/var/log/journal/planted", "/run/log/journal/planted"]
+    planted = [f"{place}.{PLANTED}" for place in places]
+    write = 'for each; do mkdir -p "$(dirname "$each")"; printf %s "$0" > "$each"; done'
+    try:
+        server.exec(["bash", "-c", write, SECRETS["APP_SECRET"], *planted])
+        found = {name for name, (_, data) in files(server, *SEARCHED) if leaks(data)}
+        assert set(planted) <= found
+    finally:
+        server.exec(["rm", "--force", *planted])
 
 
 def test_containers_show_secrets_in_their_environment_alone(
