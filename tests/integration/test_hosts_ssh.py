@@ -574,6 +574,21 @@ def test_dial_reaches_the_hosts_own_network(make: Make, bed: Testbed) -> None:
         host.dial("127.0.0.1", 9, 5)
 
 
+def test_a_link_that_goes_first_makes_no_noise(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    for number in range(12):
+        host = make()
+        stream = host.dial("127.0.0.1", 22, 5)
+        # Sometimes in the middle of an answer, sometimes before it.
+        if number % 2:
+            stream.recv(1)
+        threading.Thread(target=stream.close).start()
+        host.close()
+    wait_for(lambda: not [each for each in threading.enumerate() if "_to_" in each.name])
+    assert raised == []
+
+
 # --- first contact, through the task
 
 

@@ -107,13 +107,17 @@ def bridge(channel: paramiko.Channel) -> socket.socket:
     return ours
 
 
+# What paramiko raises when the link goes while it says goodbye to a channel.
+_GONE = (OSError, EOFError, paramiko.SSHException)
+
+
 def _to_channel(source: socket.socket, channel: paramiko.Channel) -> None:
     try:
         while chunk := source.recv(CHUNK):
             channel.sendall(chunk)
         channel.shutdown_write()
-    except OSError:
-        channel.close()
+    except _GONE:
+        _end(channel)
 
 
 def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
@@ -121,8 +125,13 @@ def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
         while chunk := channel.recv(CHUNK):
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
-    except OSError:
-        channel.close()
+    except _GONE:
+        pass  # whoever holds the other end sees that it is closed
     finally:
-        channel.close()
+        _end(channel)
         target.close()
+
+
+def _end(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(*_GONE):
+        channel.close()
