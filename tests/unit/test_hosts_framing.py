@@ -1,6 +1,7 @@
 """How a script and its payload reach bash on stdin."""
 
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -124,6 +125,21 @@ def test_background_gives_the_value_or_the_error() -> None:
     with pytest.raises(ZeroDivisionError):
         broken.result()
     assert broken.failed
+
+
+def test_whoever_an_error_wakes_sees_it() -> None:
+    woken = threading.Event()
+    seen: list[bool] = []
+
+    def wake() -> None:
+        woken.wait(10)
+        seen.append(broken.failed)
+
+    broken = Background(lambda: 1 // 0, on_error=wake)
+    woken.set()
+    with pytest.raises(ZeroDivisionError):
+        broken.result()
+    assert seen == [True]
 
 
 def test_a_failure_holds_the_redacted_end_of_what_was_said() -> None:

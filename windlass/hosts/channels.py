@@ -117,7 +117,7 @@ def _to_channel(source: socket.socket, channel: paramiko.Channel) -> None:
             channel.sendall(chunk)
         channel.shutdown_write()
     except _GONE:
-        _end(channel)
+        end(channel)
 
 
 def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
@@ -128,10 +128,11 @@ def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
     except _GONE:
         pass  # whoever holds the other end sees that it is closed
     finally:
-        _end(channel)
+        end(channel)
         target.close()
 
 
-def _end(channel: paramiko.Channel) -> None:
+def end(channel: paramiko.Channel) -> None:
+    """Close a channel, also one whose link is gone."""
     with contextlib.suppress(*_GONE):
         channel.close()

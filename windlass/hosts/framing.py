@@ -91,10 +91,16 @@ def collect(
 
 
 class Background(Generic[T]):
-    """A function running in a thread, whose result or error `result` gives."""
+    """A function running in a thread, whose result or error `result` gives.
 
-    def __init__(self, function: Callable[[], T]) -> None:
+    Args:
+        function: what runs.
+        on_error: called when it raised, once `failed` says so: whoever this wakes sees the error.
+    """
+
+    def __init__(self, function: Callable[[], T], on_error: Callable[[], None] | None = None) -> None:
         self._function = function
+        self._on_error = on_error
         self._value: T | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -105,6 +111,8 @@ class Background(Generic[T]):
             self._value = self._function()
         except BaseException as error:  # noqa: BLE001 - handed to the caller of result()
             self._error = error
+            if self._on_error is not None:
+                self._on_error()
 
     @property
     def failed(self) -> bool:

@@ -21,7 +21,7 @@ from windlass.environment.model import HostSettings
 from windlass.errors import HostUnreachable, LinkDropped
 from windlass.hosts import address as addresses
 from windlass.hosts.base import Completed, OnLine, Payload, Process, Redact
-from windlass.hosts.channels import ChannelProcess, bridge
+from windlass.hosts.channels import ChannelProcess, bridge, end
 from windlass.hosts.connection import VerifiedConnection, connect
 from windlass.hosts.files import put_script
 from windlass.hosts.framing import Background, LineSplitter, checked, collect, frame, shell_words
@@ -101,7 +101,8 @@ class SshHost:
         timeout = script.limit(self._settings.command_timeout)
         channel = self._channel(shell_words(timeout))
         try:
-            feeder = Background(lambda: _feed(channel, script, payload))
+            # No end of input after an error: the script would take half a payload for the whole.
+            feeder = Background(lambda: _feed(channel, script, payload), on_error=lambda: end(channel))
             errors = Background(lambda: collect(channel.recv_stderr))
             out = collect(channel.recv, LineSplitter(on_line, self._redact), keep=keep)
             err = errors.result()
@@ -248,15 +249,10 @@ def _still_alive(transport: paramiko.Transport, patience: float = 2.0) -> bool:
 
 def _feed(channel: paramiko.Channel, script: Script, payload: Payload) -> None:
     send: Callable[[bytes], None] = channel.sendall
-    try:
-        for chunk in frame(script, payload):
-            try:
-                send(chunk)
-            except OSError:
-                return  # the script did not read everything, or the link is gone: the exit code tells
-        with contextlib.suppress(OSError, EOFError):
-            channel.shutdown_write()
-    except BaseException:
-        # No end of input: the script would take half a payload for the whole.
-        channel.close()
-        raise
+    for chunk in frame(script, payload):
+        try:
+            send(chunk)
+        except OSError:
+            return  # the script did not read everything, or the link is gone: the exit code tells
+    with contextlib.suppress(OSError, EOFError):
+        channel.shutdown_write()
