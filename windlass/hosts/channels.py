@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import queue
 import socket
 import threading
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Final, Self, cast
 
 import paramiko
 
 from windlass.errors import LinkDropped
 from windlass.hosts.base import Redact
 from windlass.hosts.framing import CHUNK, Background, LastWords
+
+SIGNALLED: Final = -1
+"""What paramiko gives for an exit code both when a signal ended the command and when the link is gone."""
+
+GONE: Final = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises when the link goes while something is sent over it."""
 
 
 class _Reader(io.RawIOBase):
@@ -39,13 +46,13 @@ class _Writer(io.RawIOBase):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         try:
             self._channel.sendall(bytes(data))
-        except OSError as error:
+        except GONE as error:
             raise BrokenPipeError(str(error)) from None
         return len(data)
 
     def close(self) -> None:
         if not self.closed:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*GONE):
                 self._channel.shutdown_write()
         super().close()
 
@@ -78,7 +85,7 @@ class ChannelProcess:
         code = self._channel.recv_exit_status()
         self._reader.result()
         transport = self._channel.get_transport()
-        if code == -1 and (transport is None or not transport.is_active()):
+        if code == SIGNALLED and (transport is None or not is_alive(transport)):
             raise LinkDropped(f"{self._host}: the link was lost.")
         return code
 
@@ -88,7 +95,7 @@ class ChannelProcess:
 
     def kill(self) -> None:
         """Close the channel; the server ends the command when it next writes."""
-        self._channel.close()
+        end(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +103,7 @@ class ChannelProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._channel.close()
+        end(self._channel)
 
 
 def bridge(channel: paramiko.Channel) -> socket.socket:
@@ -107,16 +114,12 @@ def bridge(channel: paramiko.Channel) -> socket.socket:
     return ours
 
 
-# What paramiko raises when the link goes while it says goodbye to a channel.
-_GONE = (OSError, EOFError, paramiko.SSHException)
-
-
 def _to_channel(source: socket.socket, channel: paramiko.Channel) -> None:
     try:
         while chunk := source.recv(CHUNK):
             channel.sendall(chunk)
         channel.shutdown_write()
-    except _GONE:
+    except GONE:
         end(channel)
 
 
@@ -125,7 +128,7 @@ def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
         while chunk := channel.recv(CHUNK):
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
-    except _GONE:
+    except GONE:
         pass  # whoever holds the other end sees that it is closed
     finally:
         end(channel)
@@ -134,5 +137,31 @@ def _to_socket(channel: paramiko.Channel, target: socket.socket) -> None:
 
 def end(channel: paramiko.Channel) -> None:
     """Close a channel, also one whose link is gone."""
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*GONE):
         channel.close()
+
+
+def is_alive(transport: paramiko.Transport, patience: float = 10.0) -> bool:
+    """Whether the server still answers; a dying transport closes its channels before it says that it is gone.
+
+    Args:
+        transport: the link.
+        patience: longest wait for an answer in seconds; a transport that ends meanwhile is no wait.
+    """
+    if not transport.is_active():
+        return False
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            transport.global_request("keepalive@openssh.com", wait=True)
+        except GONE:
+            answers.put(False)
+        else:
+            answers.put(transport.is_active())
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answers.get(timeout=patience)
+    except queue.Empty:
+        return False

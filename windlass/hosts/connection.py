@@ -18,6 +18,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 
 from windlass.errors import HostKeyError, HostUnreachable, WindlassError
 from windlass.hosts.address import Address
+from windlass.hosts.channels import GONE
 from windlass.hosts.known_hosts import KnownHosts
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -196,7 +197,10 @@ class _Watchdog:
         while self._transport.is_active():
             time.sleep(self._interval)
             # Any answer will do; OpenSSH refuses the unknown request, which is one (RFC 4254, 4).
-            self._transport.global_request("keepalive@openssh.com", wait=True)
+            try:
+                self._transport.global_request("keepalive@openssh.com", wait=True)
+            except GONE:
+                continue  # a link that ends while it is asked is no defect, and no answer
             if self._transport.is_active():
                 self._answered = time.monotonic()
 

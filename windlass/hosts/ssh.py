@@ -21,7 +21,7 @@ from windlass.environment.model import HostSettings
 from windlass.errors import HostUnreachable, LinkDropped
 from windlass.hosts import address as addresses
 from windlass.hosts.base import Completed, OnLine, Payload, Process, Redact
-from windlass.hosts.channels import ChannelProcess, bridge, end
+from windlass.hosts.channels import GONE, SIGNALLED, ChannelProcess, bridge, end, is_alive
 from windlass.hosts.connection import VerifiedConnection, connect
 from windlass.hosts.files import put_script
 from windlass.hosts.framing import Background, LineSplitter, checked, collect, frame, shell_words
@@ -29,7 +29,6 @@ from windlass.hosts.processes import ChildProcess
 from windlass.shell import Command, Script
 
 _OPEN_TIMEOUT = 15.0
-_SIGNALLED = -1
 # ssh(1) ends with 255 for its own errors and for every signal; only a shell there can tell these apart.
 _HONEST = '"$@"; c=$?; [ $c -ne 255 ] || c=254; exit $c'
 
@@ -110,15 +109,14 @@ class SshHost:
                 feeder.result()  # the payload broke off: that, not the end of the channel, is what happened
             code = self._exit_code(channel, script.what)
         finally:
-            channel.close()
+            end(channel)
         completed = Completed(self._name, code, out, err)
         return checked(completed, script, self._redact, timeout) if check else completed
 
     def _exit_code(self, channel: paramiko.Channel, what: str) -> int:
         code = channel.recv_exit_status()
         transport = channel.get_transport()
-        # paramiko says -1 both for "ended by a signal" and for "the link is gone".
-        if code == _SIGNALLED and (transport is None or not _still_alive(transport)):
+        if code == SIGNALLED and (transport is None or not is_alive(transport)):
             raise LinkDropped(
                 f"{self._name}: the link was lost while it was to {what}; it may still run there.",
                 "See what is true with `inv deploy.status`.",
@@ -232,27 +230,12 @@ def _percent(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _still_alive(transport: paramiko.Transport, patience: float = 2.0) -> bool:
-    """Whether the server still answers; a dying transport stays "active" for a moment."""
-    if not transport.is_active():
-        return False
-    answer = threading.Event()
-
-    def ask() -> None:
-        transport.global_request("keepalive@openssh.com", wait=True)
-        if transport.is_active():
-            answer.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answer.wait(patience)
-
-
 def _feed(channel: paramiko.Channel, script: Script, payload: Payload) -> None:
     send: Callable[[bytes], None] = channel.sendall
     for chunk in frame(script, payload):
         try:
             send(chunk)
-        except OSError:
+        except GONE:
             return  # the script did not read everything, or the link is gone: the exit code tells
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(*GONE):
         channel.shutdown_write()
