@@ -243,7 +243,7 @@ def test_what_is_written_is_read_back(names: list[str], text: str, values: list[
     assert all(read_type(kind.call).fault(each) == "" for each in values)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(TEXTS)
 def test_no_schema_file_breaks_the_loading(project: Project, text: str) -> None:
     project.write("schema.env", f"# @{text}\nA=1\n")
@@ -525,6 +525,26 @@ def test_what_is_generated_is_never_called_weak() -> None:
             assert not weakness(value)
         assert not weakness(secrets.token_hex(16), min_bits=128)
         assert not weakness(generate("base64:32").reveal(), decoded=secrets.token_bytes(32), min_bits=256)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "TBD4kWq8ZpLm",
+        "XXX+9fKq2LmZw8Rt7PbN1g==",
+        "83017264095173846a20951738462095",
+        "4028173a-5092-4817-9036-2847a6150938",
+        "a8301726409517",
+    ],
+)
+def test_what_chance_makes_of_random_characters_is_not_called_weak(value: str) -> None:
+    assert not is_placeholder(value, secret=True)
+    assert not weakness(value)
+
+
+@pytest.mark.parametrize("value", ["password20240131", "TODO-9", "secret1234567890"])
+def test_digits_behind_a_word_make_it_no_better(value: str) -> None:
+    assert is_placeholder(value, secret=True)
 
 
 @given(st.text(min_size=1, max_size=6), st.integers(4, 30))

@@ -26,7 +26,8 @@ _STAND_IN: Final = re.compile(
     | (?:to[-_ ]?be[-_ ]?(?:defined|done|set)|fixme|replaceme|fillmein)
     """
 )
-_UPPER_STAND_IN: Final = re.compile(r"(?:TODO|TBD|FIXME|XXX)(?:[^A-Za-z].*)?", re.DOTALL)
+# Followed by no character of base64: what is drawn at random begins with `TBD4` one day.
+_UPPER_STAND_IN: Final = re.compile(r"(?:TODO|TBD|FIXME|XXX)(?:[^A-Za-z0-9+/].*)?", re.DOTALL)
 # For a secret also: signs that stand for anything, and `your-…`.
 _SECRET_STAND_IN: Final = re.compile(
     r"(?i)(?P<sign>[*.?_#x0-])(?P=sign){2,}|your[-_ ].*|todo|tbd|n\.?a\.?|\$\{?[a-z_]+\}?|\{\{[^{}]*\}\}"
@@ -51,6 +52,8 @@ _PIECES: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^A-Za-z0-9]+"
 _SPLIT: Final = re.compile(r"[-_.,:;+ ]+")
 # So many bits an attacker with the hash of a password tries in hours.
 LEAST_LENGTH: Final = 8
+# More digits are not a word's ending (a date has eight): hex drawn at random may be digits around one `a`.
+_MOST_DIGITS: Final = 9
 _CLASSES: Final = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 _SIGNS: Final = 32
 _HEX: Final = (frozenset("0123456789abcdef"), frozenset("0123456789ABCDEF"))
@@ -85,6 +88,9 @@ def is_words(text: str) -> bool:
 
 def _is_word(part: str) -> bool:
     plain = part.lower().strip(string.punctuation)
+    digits = "".join(each for each in plain if each in string.digits)
+    if len(digits) > _MOST_DIGITS and not is_regular(digits):
+        return False
     stripped = plain.strip(string.digits)
     if not stripped:
         return len(plain) < LEAST_LENGTH or is_regular(plain)
