@@ -131,7 +131,7 @@ def bash(ps: str, inspect: str, prelude: str = "set -euo pipefail") -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=120,
     )
 
 

@@ -106,7 +106,7 @@ def python(program: str, *words: str, cwd: Path = ROOT, **environ: str) -> subpr
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
