@@ -1,5 +1,6 @@
 """A bed: some servers on one network of their own, with a folder that says how to reach them."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from tests.testbed.server import Server
 LABEL = "windlass.testbed"
 BEDS = ROOT / ".testbed"
 SRV_SIZE = "512m"
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Testbed:
         image = server_image()
         options = isolation(image)
         try:
-            folder.mkdir(parents=True)
+            _make_folder(folder)
             public_key = _make_key(folder)
             docker("network", "create", "--label", f"{LABEL}={name}", _full_name(name))
             with ThreadPoolExecutor(max_workers=min(hosts, 8)) as pool:
@@ -191,5 +192,16 @@ def _remove(name: str) -> None:
         if found:
             docker(kind, "rm", *options, *found)
     shutil.rmtree(BEDS / name, ignore_errors=True)
-    if BEDS.exists() and not any(BEDS.iterdir()):
+    # Not asked first whether it is empty: another process may start or remove a bed meanwhile.
+    with contextlib.suppress(OSError):
         BEDS.rmdir()
+
+
+def _make_folder(folder: Path) -> None:
+    while True:
+        BEDS.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileNotFoundError:
+            continue  # the last bed of another process took the folder of all beds with it
+        return

@@ -84,14 +84,13 @@ class Server:
 
     def cut_network(self) -> None:
         """Drop every packet to and from the server in silence, as a pulled cable does; `exec` still works."""
-        self.heal_network()
-        for chain, direction in CUT_RULES:
-            self.exec([*_table("--insert", chain), direction, "eth0", "--jump", "DROP"])
+        # In one go, what comes in first: each `docker exec` takes a moment in which the server goes on.
+        rules = [*_rules("--delete", " 2>/dev/null || true"), *_rules("--insert")]
+        self.exec(["bash", "-ec", "; ".join(rules)])
 
     def heal_network(self) -> None:
         """Undo `cut_network`; harmless when nothing is cut."""
-        for chain, direction in CUT_RULES:
-            self.exec([*_table("--delete", chain), direction, "eth0", "--jump", "DROP"], check=False)
+        self.exec(["bash", "-c", "; ".join(_rules("--delete"))], check=False)
 
     def fill_disk(self, path: str = "/srv", leave: int = 0) -> None:
         """Fill the file system that holds the folder `path` until `leave` bytes are free.
@@ -123,19 +122,21 @@ class Server:
     def stop_sshd(self) -> None:
         """Stop listening for SSH: new connections are refused, open ones live on."""
         self.exec(["pkill", "--exact", "sshd"])
+        wait_until(
+            lambda: self.exec(["pgrep", "--exact", "sshd"], check=False).returncode != 0,
+            60,
+            lambda: "sshd goes on",
+        )
 
     def start_sshd(self) -> None:
         """Listen for SSH again."""
         self.exec(["/usr/sbin/sshd", "-E", SSHD_LOG])
+        # It goes to the background before it listens.
+        wait_until(self._listens, 60, lambda: f"sshd does not listen:\n{self.log()}")
 
     def restart_sshd(self) -> None:
         """Restart the listening sshd; open sessions live on, as on a real server."""
         self.stop_sshd()
-        wait_until(
-            lambda: self.exec(["pgrep", "--exact", "sshd"], check=False).returncode != 0,
-            10,
-            lambda: "sshd goes on",
-        )
         self.start_sshd()
 
     def restart(self, seconds: float = 60) -> None:
@@ -146,7 +147,11 @@ class Server:
 
     def is_ready(self) -> bool:
         """Whether the server's engine answers and sshd listens."""
-        probe = "docker info >/dev/null 2>&1 && exec 3<>/dev/tcp/127.0.0.1/22 && read -t 2 banner <&3"
+        probe = "docker info >/dev/null 2>&1"
+        return self._listens() and self.exec(["bash", "-c", probe], check=False).returncode == 0
+
+    def _listens(self) -> bool:
+        probe = "exec 3<>/dev/tcp/127.0.0.1/22 && read -t 2 banner <&3"
         return self.exec(["bash", "-c", probe], check=False).returncode == 0
 
     def wait_until_ready(self, seconds: float = 60) -> None:
@@ -156,8 +161,11 @@ class Server:
         )
 
 
-def _table(action: str, chain: str) -> list[str]:
-    return ["iptables", "--wait", "--table", "mangle", action, chain]
+def _rules(action: str, end: str = "") -> list[str]:
+    return [
+        f"iptables --wait --table mangle {action} {chain} {direction} eth0 --jump DROP{end}"
+        for chain, direction in CUT_RULES
+    ]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, message: Callable[[], str]) -> None:
