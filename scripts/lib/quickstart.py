@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import secrets
@@ -377,7 +378,8 @@ def load(port: int) -> Iterator[Counted]:
                 counted.answered += 1
                 counted.longest = max(counted.longest, time.monotonic() - last)
                 last = time.monotonic()
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
+                # The last: a container that is stopped may break off in the middle of an answer.
                 counted.failed += 1
             stop.wait(PAUSE_SECONDS)
         counted.longest = max(counted.longest, time.monotonic() - last)
