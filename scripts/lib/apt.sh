@@ -12,9 +12,18 @@ os_release() {
 }
 
 apt_install() {
+  local install=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -o "DPkg::Lock::Timeout=$APT_LOCK_SECONDS"
+    install -y --no-install-recommends "$@")
   apt_update_once
-  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout="$APT_LOCK_SECONDS" \
-    install -y --no-install-recommends "$@" || die "apt-get could not install $*$(reason "${APT_UPDATED#yes}")"
+  captured "${install[@]}" && return 0
+  # Once more, lists and all, where the network broke off.
+  if network_failed || [ "$APT_UPDATED" != yes ]; then
+    APT_UPDATED=""
+    apt_update_once
+    captured "${install[@]}" && return 0
+  fi
+  tail -n 40 <<<"$said" >&2
+  die "apt-get could not install $*$(reason "${APT_UPDATED#yes}")"
 }
 
 # apt_update_once: a source that does not answer is no failure of apt-get's, and none of ours as long as the others have
@@ -88,8 +97,8 @@ unpack_from_suite() {
     local apt=(apt-get -o "Dir::Etc::sourcelist=$private/sources.list" -o Dir::Etc::sourceparts=-
       -o "Dir::State::lists=$private/lists" -o "Dir::Cache::archives=$private/archives"
       -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o "APT::Sandbox::User=$(id -un)")
-    quietly "${apt[@]}" update || die "apt could not read suite $suite$(reason)"
-    quietly "${apt[@]}" download "$@" || die "apt could not download from $suite: $*$(reason)"
+    persistently "${apt[@]}" update || die "apt could not read suite $suite$(reason)"
+    persistently "${apt[@]}" download "$@" || die "apt could not download from $suite: $*$(reason)"
     local deb
     for deb in ./*.deb; do dpkg-deb --extract "$deb" "$folder"; done
   )

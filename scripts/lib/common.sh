@@ -40,6 +40,19 @@ quietly() {
   return "$status"
 }
 
+# persistently COMMAND...: as quietly, and once more where it was the network that failed.
+persistently() {
+  captured "$@" && return 0
+  if network_failed; then
+    say "the network broke off: trying once more"
+    sleep 3
+  else
+    tail -n 40 <<<"$said" >&2
+    return 1
+  fi
+  quietly "$@"
+}
+
 # captured COMMAND...: sets said to its output and never shows it.
 said=""
 captured() {
@@ -57,12 +70,18 @@ reason() {
     echo ": the disk is full"
   elif grep -qi "needs root: run\|not in the sudoers file\|password is required\|terminal is required" <<<"$said"; then
     echo ": it needs root, so run this as root or as a user whom sudo lets in"
-  elif grep -qi "could not resolve\|name resolution\|name or service not known\|no such host\|failed to fetch\|could not connect\|\
-cannot initiate the connection\|network is unreachable\|max retries exceeded\|failed to establish a new connection" <<<"$said"; then
+  elif network_failed; then
     echo ": the network does not answer"
   else
     printf '%s\n' "${1:-}"
   fi
+}
+
+# network_failed: whether it is the network that the last command died of.
+network_failed() {
+  grep -qi "could not resolve\|name resolution\|name or service not known\|no such host\|failed to fetch\|could not connect\|\
+cannot initiate the connection\|network is unreachable\|max retries exceeded\|failed to establish a new connection\|\
+connection broken\|connection reset by peer\|incompleteread\|read timed out\|readtimeout" <<<"$said"
 }
 
 # free_megabytes FOLDER: how much its file system has left; nothing where that cannot be told.
