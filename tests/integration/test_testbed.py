@@ -32,7 +32,7 @@ def ssh(bed: Testbed, *command: str, user: str = "deploy", options: tuple[str, .
         "server1",
         *command,
     ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -88,12 +88,10 @@ def test_ssh_commands_are_counted(bed: Testbed) -> None:
 
 def test_a_cut_network_swallows_packets_and_heals(bed: Testbed) -> None:
     server = bed.servers[0]
-    open_session = subprocess.Popen(
-        ["ssh", "-F", str(bed.ssh_config), "server1", "sleep 2; echo alive"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(0.7)
+    argv = ["ssh", "-F", str(bed.ssh_config), "server1", "echo in; sleep 2; echo alive"]
+    open_session = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert open_session.stdout is not None
+    assert open_session.stdout.readline() == "in\n"
     server.cut_network()
     began = time.monotonic()
     code, said = ssh(bed, "true", options=("-o", "ConnectTimeout=2"))
@@ -103,9 +101,9 @@ def test_a_cut_network_swallows_packets_and_heals(bed: Testbed) -> None:
     assert server.exec(["true"]).returncode == 0
     server.heal_network()
     assert ssh(bed, "true")[0] == 0
-    assert open_session.communicate(timeout=20)[0] == "alive\n", (
-        "what was sent meanwhile arrives after the cut"
-    )
+    # Not communicate(): what was read with the first line, it would not give.
+    assert open_session.stdout.read() == "alive\n", "what was sent meanwhile arrives after the cut"
+    open_session.communicate(timeout=120)
 
 
 def test_a_paused_server_does_not_answer(bed: Testbed) -> None:
@@ -121,11 +119,14 @@ def test_a_paused_server_does_not_answer(bed: Testbed) -> None:
 def test_dropped_connections_and_a_stopped_sshd_are_felt(bed: Testbed) -> None:
     server = bed.servers[0]
     session = subprocess.Popen(
-        ["ssh", "-F", str(bed.ssh_config), "server1", "sleep 30"], stderr=subprocess.PIPE
+        ["ssh", "-F", str(bed.ssh_config), "server1", "echo in; sleep 300"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    time.sleep(0.7)
+    assert session.stdout is not None
+    assert session.stdout.readline() == b"in\n"
     server.drop_ssh_connections()
-    session.communicate(timeout=10)
+    session.communicate(timeout=120)
     assert session.returncode == 255
     server.stop_sshd()
     code, said = ssh(bed, "true")
@@ -182,10 +183,10 @@ def test_down_leaves_nothing() -> None:
 
 
 def test_a_bed_that_fails_to_start_shows_the_log_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.testbed.bed.READY_SECONDS", 2.0)
+    monkeypatch.setattr("tests.testbed.bed.READY_SECONDS", 8.0)
     monkeypatch.setattr("tests.testbed.bed.isolation", lambda image: ())  # too little for an engine to start
     name = fresh_name()
-    with pytest.raises(TestbedError, match="server1 is not ready after 2 s") as failure:
+    with pytest.raises(TestbedError, match="server1 is not ready after 8 s") as failure:
         Testbed.up(hosts=1, name=name)
     assert "failed to start daemon" in str(failure.value)
     assert traces(name) == []
