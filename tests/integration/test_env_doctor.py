@@ -33,7 +33,7 @@ def bed() -> Iterator[Testbed]:
 def project(bed: Testbed, tmp_path: Path) -> Path:
     """A project whose two hosts are the bed's servers, and whose key is kept in a file."""
     hosts = "".join(
-        f'[hosts.{each.name}]\naddress = "{each.address}"\nuser = "deploy"\nconnect_timeout = 5\n'
+        f'[hosts.{each.name}]\naddress = "{each.address}"\nuser = "deploy"\nconnect_timeout = 60\n'
         f'identity_file = "{bed.key_path}"\n'
         for each in bed.servers
     )
@@ -135,7 +135,7 @@ def test_a_host_that_is_not_trusted(doctor: Doctor, bed: Testbed, project: Path)
 
 @pytest.mark.parametrize(
     ("seconds", "state", "code", "word"),
-    [(10, "warning", 0, "ahead of"), (-10, "warning", 0, "behind"), (3600, "failed", 1, "ahead of")],
+    [(25, "warning", 0, "ahead of"), (-25, "warning", 0, "behind"), (3600, "failed", 1, "ahead of")],
 )
 def test_a_clock_that_is_wrong(
     doctor: Doctor, bed: Testbed, seconds: int, state: str, code: int, word: str

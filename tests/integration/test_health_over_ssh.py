@@ -56,7 +56,7 @@ def settings(bed: Testbed) -> dict[str, Any]:
         "user": server.user,
         "identity_file": str(server.key_path),
         "known_hosts": str(bed.known_hosts),
-        "keepalive": 1.0,
+        "keepalive": 5.0,
     }
 
 
@@ -85,21 +85,21 @@ def gone(bed: Testbed, seconds: float) -> bool:
 def test_one_wait_is_one_command_over_one_connection_and_leaves_nothing_running(bed, host):
     server = bed.servers[0]
     mark = server.mark()
-    wait_until_healthy(host, PROJECT, {"cache": Expectation()}, 60, interval=0.3)
+    wait_until_healthy(host, PROJECT, {"cache": Expectation()}, 120, interval=0.3)
     assert (server.count_ssh_connections(mark), server.count_ssh_commands(mark)) == (1, 1)
-    assert gone(bed, 10)
+    assert gone(bed, 50)
 
 
 def test_what_is_not_healthy_costs_one_command_more_for_its_log(bed, host):
     server = bed.servers[0]
     mark = server.mark()
     with pytest.raises(NotHealthy) as caught:
-        wait_until_healthy(host, PROJECT, BOTH, 4, interval=0.3)
+        wait_until_healthy(host, PROJECT, BOTH, 8, interval=0.3)
     assert caught.value.message == (
-        "server1: service sick is not healthy after 4 s: shop-sick-1 is unhealthy\n    | I am sick"
+        "server1: service sick is not healthy after 8 s: shop-sick-1 is unhealthy\n    | I am sick"
     )
     assert server.count_ssh_commands(mark) == 2
-    assert gone(bed, 10)
+    assert gone(bed, 50)
 
 
 def test_a_link_that_drops_while_waiting_is_said_and_ends_the_loop_on_the_server(bed, host):
@@ -110,7 +110,7 @@ def test_a_link_that_drops_while_waiting_is_said_and_ends_the_loop_on_the_server
         began.set()
 
     def cut() -> None:
-        began.wait(30)
+        began.wait(60)
         assert loops(bed)
         server.drop_ssh_connections()
 
@@ -118,19 +118,30 @@ def test_a_link_that_drops_while_waiting_is_said_and_ends_the_loop_on_the_server
     cutter.start()
     with pytest.raises(LinkDropped):
         wait_until_healthy(host, PROJECT, BOTH, 60, interval=0.3, emit=tell)
-    cutter.join(30)
-    assert gone(bed, 10)
+    cutter.join()
+    assert gone(bed, 50)
 
 
 def test_checks_reach_the_servers_own_network(bed, host):
     checks: dict[str, Any] = {
-        "port": {"kind": "tcp", "port": 6379},
-        "closed": {"kind": "tcp", "port": 6380},
+        "port": {"kind": "tcp", "port": 6379, "timeout": 60},
+        "closed": {"kind": "tcp", "port": 6380, "timeout": 60},
         "no-http": {"kind": "http", "url": "http://127.0.0.1:6379/"},
         "refused": {"kind": "http", "url": "http://127.0.0.1:6380/"},
-        "ping": {"kind": "command", "service": "cache", "command": ["redis-cli", "ping"], "expect": "PONG"},
-        "words": {"kind": "command", "service": "cache", "command": ["printf", "a  'b\" $HOME"]},
-        "slow": {"kind": "command", "service": "cache", "command": ["sleep", "9"], "timeout": 1},
+        "ping": {
+            "kind": "command",
+            "service": "cache",
+            "command": ["redis-cli", "ping"],
+            "expect": "PONG",
+            "timeout": 60,
+        },
+        "words": {
+            "kind": "command",
+            "service": "cache",
+            "command": ["printf", "a  'b\" $HOME"],
+            "timeout": 60,
+        },
+        "slow": {"kind": "command", "service": "cache", "command": ["sleep", "60"], "timeout": 1},
     }
     model = Settings.model_validate(
         {"app": PROJECT, "hosts": {"server1": settings(bed)}, "health": {"checks": checks}}
