@@ -94,8 +94,7 @@ class VaultServer:
         self._folder = tempfile.TemporaryDirectory()
         self.ca_file = Path(self._folder.name) / "ca.pem"
         handler = type("Handler", (_Handler,), {"vault": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._context = _certificate(self.ca_file) if self.tls else None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -171,6 +170,12 @@ class VaultServer:
     def secure(self, connection: Any) -> Any:
         """Return a connection within TLS where that is spoken."""
         return self._context.wrap_socket(connection, server_side=True) if self._context else connection
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # More than come at once: whom the system turns away tries again after a second, and then after more.
+    request_queue_size = 128
 
 
 class _Refusal(Exception):

@@ -70,7 +70,6 @@ def connect(aws: AwsServer) -> Iterator[MakeClient]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up early, where how long the SDK waits is not what is looked at."""
     monkeypatch.setattr(failures, "ATTEMPTS", 2)
-    monkeypatch.setattr(failures, "READ_SECONDS", 0.5)
 
 
 def failed(client: Client, target: str) -> str:
@@ -471,7 +470,11 @@ def test_a_service_that_throttles_for_good_is_asked_five_times(aws: AwsServer, c
     ],
     ids=["500", "hang", "cut"],
 )
-def test_a_service_that_fails_for_good(aws: AwsServer, connect: MakeClient, fault: Fault, words: str) -> None:
+def test_a_service_that_fails_for_good(
+    aws: AwsServer, connect: MakeClient, fault: Fault, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault.kind == "hang":  # the others do answer, and a busy machine may need longer for it
+        monkeypatch.setattr(failures, "READ_SECONDS", 0.5)
     aws.put(a=VALUE, b=VALUE)
     aws.faults.append(fault)
     client = connect()
