@@ -20,6 +20,8 @@ from tests.testbed import Server, Testbed
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "docker" / "sample"
 API_PORT = 8080
+# Of a host whose link is cut, so that this is noticed soon; not so soon that a busy machine is taken for one.
+IMPATIENT = "keepalive = 2\nconnect_timeout = 6\n"
 DATABASE_PASSWORD = """dB'pa"ss$w0rd-Zq7\\x%41#9"""  # pragma: allowlist secret
 APP_SECRET = "S3cr3t-Hq8vTn2kLw5x"  # pragma: allowlist secret
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.project import Done, Project, eventually
+from tests.e2e.project import IMPATIENT, Done, Project, eventually
 from tests.testbed import Server
 
 
@@ -41,7 +41,7 @@ def failed_and_restored(deployed: Project, server: Server, was: str) -> Done:
 
 def test_a_service_that_never_gets_healthy(deployed: Project, server: Server) -> None:
     was = deployed.status()["server1"]["current"]
-    deployed.configure(health_timeout=20)
+    deployed.configure(health_timeout=30)
     deployed.set(FAIL_HEALTH="1")
     done = failed_and_restored(deployed, server, was)
     assert "service api is not healthy" in done.err
@@ -104,10 +104,11 @@ def test_a_migration_that_fails_changes_nothing(deployed: Project, server: Serve
 
 def test_a_link_that_is_cut_while_services_are_replaced(deployed: Project, server: Server) -> None:
     was = deployed.status()["server1"]["current"]
-    deployed.environment("bed", [server], extra="keepalive = 1\nconnect_timeout = 3\n")
+    deployed.environment("bed", [server], extra=IMPATIENT)
     tag = deployed.commit()
     running = deployed.start("deploy.bed", "--json")
     running.wait_for_phase("up")
+    eventually(lambda: deployed.working(server), 60, "its script runs")
     server.cut_network()
     try:
         done = running.finish()
@@ -116,7 +117,8 @@ def test_a_link_that_is_cut_while_services_are_replaced(deployed: Project, serve
         assert "not every host could be put back" in done.err
     finally:
         server.heal_network()
-    eventually(lambda: not deployed.working(server), 60, "the last script ended")
+        deployed.environment("bed", [server])
+    eventually(lambda: not deployed.working(server), 120, "the last script ended")
     status = deployed.status()["server1"]
     assert status["current"] == was
     images = {name: each["image"] for name, each in deployed.containers(server).items()}
@@ -137,9 +139,14 @@ def test_a_link_that_is_cut_while_services_are_replaced(deployed: Project, serve
 
 def test_a_link_that_is_cut_during_the_migration(deployed: Project, server: Server) -> None:
     before, was = deployed.containers(server), deployed.status()["server1"]["current"]
-    deployed.environment("bed", [server], extra="keepalive = 1\nconnect_timeout = 3\n")
+    deployed.environment("bed", [server], extra=IMPATIENT)
+    base = deployed.root / "envs" / "base.toml"
+    # Long enough to be cut off in.
+    slow = '"sh", "-c", "sleep 8; exec python3 -m app.migrate"'
+    base.write_text(base.read_text().replace('"python3", "-m", "app.migrate"', slow))
     running = deployed.start("deploy.bed", "--no-build", "--json")
     running.wait_for_phase("migrate")
+    eventually(lambda: deployed.working(server), 60, "its script runs")
     server.cut_network()
     try:
         done = running.finish()
@@ -147,10 +154,12 @@ def test_a_link_that_is_cut_during_the_migration(deployed: Project, server: Serv
         assert "No service was touched, but the migration may go on" in done.err
     finally:
         server.heal_network()
-    eventually(lambda: not deployed.working(server), 60, "the last script ended")
+        deployed.environment("bed", [server])
+    eventually(lambda: not deployed.working(server), 120, "the last script ended")
     assert deployed.containers(server) == before
     status = deployed.status()["server1"]
     assert status["current"] == was
+    deployed.configure()
     deployed.inv("deploy.unlock").expect()
     deployed.inv("deploy.bed", "--no-build").expect()
 
@@ -158,7 +167,7 @@ def test_a_link_that_is_cut_during_the_migration(deployed: Project, server: Serv
 def test_the_first_release_fails(deployed: Project, server: Server) -> None:
     second = deployed.bed.servers[1]
     deployed.environment("fresh", [second])
-    deployed.configure(health_timeout=20)
+    deployed.configure(health_timeout=30)
     deployed.set(FAIL_HEALTH="1")
     done = deployed.inv("deploy.fresh").expect(1)
     assert "The first release failed and there is none to go back to" in done.err

@@ -12,24 +12,26 @@ from tests.e2e.project import Project, eventually
 from tests.testbed import Server
 
 # For each phase, where the journal may say a deploy was cut off: nothing (the host was not changed yet),
-# the phase before, whose end may come after the kill, or the phase itself.
+# the phase before, whose end may come after the kill, or the phase itself. The next one, where a phase is so
+# short that it may be over when the kill comes.
 NOTHING = ""
 PHASES: dict[str, set[str]] = {
     "plan": {NOTHING},
     "preflight": {NOTHING},
     "lock": {NOTHING},
     "build": {NOTHING},
-    "ship": {NOTHING},
-    "stage": {NOTHING, "in stage", "after stage"},
+    "ship": {NOTHING, "in stage", "after stage"},
+    "stage": {NOTHING, "in stage", "after stage", "in migrate"},
     "migrate": {"after stage", "in migrate", "after migrate"},
     "up": {"after migrate", "in up", "after up"},
     "health": {"after up"},
-    "smoke": {"after up"},
+    "smoke": {"after up", "recorded"},
     "record": {"after up", "recorded"},
 }
-LOCK_SECONDS = 5.0
+# By the end of the link, that is, well before the 45 seconds of silence that end it otherwise.
+LOCK_SECONDS = 20.0
 # Scripts on the host go on to their end, so that no service is left half replaced.
-WORK_SECONDS = 30.0
+WORK_SECONDS = 120.0
 NOW = [(phase, 0.0) for phase in PHASES]
 LATER = [("build", 1.0), ("ship", 0.6), ("stage", 0.03), ("migrate", 0.6), ("up", 0.6), ("record", 0.03)]
 
@@ -85,7 +87,7 @@ def test_killed(deployed: Project, server: Server, phase: str, delay: float) -> 
     status = check_truth(deployed, server)
     where = (status["interrupted"] or {"where": NOTHING})["where"]
     if status["current"] != before:
-        assert phase == "record"
+        assert phase in {"smoke", "record"}
         where = "recorded"
     if not delay:
         assert where in PHASES[phase]
@@ -102,7 +104,7 @@ def test_a_deploy_waits_for_the_script_a_killed_one_left(deployed: Project, serv
     tag = deployed.commit()
     running = deployed.start("deploy.bed", "--json")
     running.wait_for_phase("up")
-    eventually(lambda: deployed.working(server), 10, "its script runs")
+    eventually(lambda: deployed.working(server), 60, "its script runs")
     running.kill()
     deployed.inv("deploy.bed").expect()
     assert check_truth(deployed, server)["current"].endswith(tag)
@@ -112,10 +114,10 @@ def test_killed_while_it_goes_back(deployed: Project, server: Server) -> None:
     good = deployed.status()["server1"]["current"]
     deployed.commit()
     deployed.set(FAIL_HEALTH="1")
-    deployed.configure(health_timeout=20)
+    deployed.configure(health_timeout=30)
     running = deployed.start("deploy.bed", "--json")
     running.wait_for_phase("restore")
-    eventually(lambda: cut_off(deployed, server)[1] == "in restore", 10, "it goes back")
+    eventually(lambda: cut_off(deployed, server)[1] == "in restore", 60, "it goes back")
     running.kill()
     eventually(lambda: not deployed.locked(server), LOCK_SECONDS, "the lock is free")
     eventually(lambda: not deployed.working(server), WORK_SECONDS, "the last script ended")

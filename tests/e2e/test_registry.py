@@ -61,7 +61,7 @@ class Registry:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.is_up():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
@@ -70,7 +70,7 @@ class Registry:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def get(self, path: str) -> object:
         with urllib.request.urlopen(f"http://{self.address}/v2/{path}", timeout=5) as answer:
@@ -224,7 +224,7 @@ class tunnel:  # noqa: N801 - used as a function
     def __enter__(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self._server.exec(self._probe, check=False).returncode != 0:
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
@@ -232,7 +232,7 @@ class tunnel:  # noqa: N801 - used as a function
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 # Last: it takes the registry away.

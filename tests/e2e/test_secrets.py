@@ -373,7 +373,9 @@ def test_a_killed_deploy_leaves_no_secret_where_it_should_not_be(
         running = project.start("deploy.bed", "--no-build", "--json")
         running.wait_for_phase(phase)
         running.kill()
-        eventually(lambda: not project.working(server), 60, "the last script ended")
+        # First the lock: a script that comes after it is gone does nothing, one that came before is at work.
+        eventually(lambda: not project.locked(server), 60, "the lock is free")
+        eventually(lambda: not project.working(server), 120, "the last script ended")
         assert_only_private_files_have_secrets(project, server)
         stray = [path for path in project.temporary.rglob("*") if path.is_file()]
         assert not [path.name for path in stray if leaks(path.read_bytes())]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.project import Project, eventually
+from tests.e2e.project import IMPATIENT, Project, eventually
 from tests.testbed import Server
 
 FAULTS = "/etc/windlass-faults"
@@ -30,8 +30,8 @@ def servers(project: Project) -> Iterator[tuple[Server, Server]]:
     for server in (first, second):
         server.exec(["mkdir", "--parents", FAULTS])
     (project.root / "compose.faults.yaml").write_text(COMPOSE)
-    project.configure(files=["compose.yaml", "compose.faults.yaml"], health_timeout=20)
-    project.environment("bed", (first, second), top="", extra="keepalive = 1\nconnect_timeout = 3\n")
+    project.configure(files=["compose.yaml", "compose.faults.yaml"], health_timeout=30)
+    project.environment("bed", (first, second))
     project.set(RELEASE_MARK="one")
     project.inv("deploy.bed").expect()
     yield first, second
@@ -94,11 +94,13 @@ def test_the_first_fails_and_the_second_is_untouched(project: Project, servers: 
 def test_one_cannot_be_put_back(project: Project, servers: Pair) -> None:
     first, second = servers
     was = releases(project)
+    project.environment("bed", servers, extra=IMPATIENT)
     second.exec(["touch", f"{FAULTS}/four"])
     project.set(RELEASE_MARK="four")
     tag = project.commit()
     running = project.start("deploy.bed", "--json")
     running.wait_for_phase("restore")
+    eventually(lambda: project.working(second), 60, "its script runs")
     second.cut_network()
     try:
         done = running.finish()
@@ -111,7 +113,8 @@ def test_one_cannot_be_put_back(project: Project, servers: Pair) -> None:
         assert "server2" in asked.out
     finally:
         second.heal_network()
-    eventually(lambda: not project.working(second), 60, "the last script ended")
+        project.environment("bed", servers)
+    eventually(lambda: not project.working(second), 120, "the last script ended")
     assert project.answers(first)
     status = project.status()["server2"]
     assert status["current"] == was["server2"]
