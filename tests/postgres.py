@@ -10,7 +10,7 @@ from typing import Self
 from tests.testbed.docker import docker, run, succeeds
 from tests.testbed.image import base_images
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 
 
 class PostgresServer:
