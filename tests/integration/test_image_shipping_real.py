@@ -27,7 +27,7 @@ from windlass.shell import Command, Script
 pytestmark = pytest.mark.integration
 BASE_BYTES = 3_000_000
 TOP_BYTES = 50_000
-READY_SECONDS = 60
+READY_SECONDS = 180
 
 
 class EngineHost:

@@ -61,8 +61,8 @@ def _read(server: Server, made: Sequence[SwarmSecret]) -> dict[str, str]:
     server.exec(["docker", "service", "create", *options, base_images()["BASE_IMAGE"], *command])
     logs = ["docker", "service", "logs", "--raw", name]
     wait_until(
-        lambda: server.exec(logs).stdout.endswith("\nwhole\n"),
-        120,
+        lambda: server.exec(logs, check=False).stdout.endswith("\nwhole\n"),
+        180,
         lambda: server.exec(["docker", "service", "ps", "--no-trunc", name]).stdout,
     )
     text = server.exec(logs).stdout.removesuffix("\nwhole\n")
@@ -87,7 +87,7 @@ def test_thousands_of_values_come_back(server: Server) -> None:
         {"Name": each.name, "Data": base64.b64encode(each.data.reveal().encode()).decode()} for each in made
     )
     config = "next\n".join(REQUEST.format(json.dumps(json.dumps(post))) for post in posts)
-    server.exec(["curl", "--silent", "--show-error", "--config", "-"], stdin=config)
+    server.exec(["curl", "--silent", "--show-error", "--config", "-"], stdin=config, timeout=400)
     found = mounted(server, made)
     assert not differing(found, values)
     assert len(found) == len(values) > 4800
