@@ -17,6 +17,9 @@ import pytest
 from tests.e2e.project import APP_SECRET, DATABASE_PASSWORD, Project, eventually
 from tests.testbed import Server
 
+# The first test lives through some thirty commands before it begins.
+pytestmark = pytest.mark.timeout(1200)
+
 MULTILINE = "-----BEGIN PRIVATE KEY-----\nZm9vYmFyYmF6cXV4\nYXNkZmdoamtsMTIz\n-----END PRIVATE KEY-----\n"
 IN_THE_PROJECT = "inline-pW9xK3vT7q"  # pragma: allowlist secret
 SECRETS = {
