@@ -3,5 +3,9 @@
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says what else the machine does, not whether the code is right.
-settings.register_profile("windlass", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_EVERYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples on every machine: a change is refused for what it breaks, not for what chance found.
+settings.register_profile("windlass", parent=_EVERYWHERE, derandomize=True)
+# Others each time, to find what is not known yet: `nox -s unit -- --hypothesis-profile=explore`.
+settings.register_profile("explore", parent=_EVERYWHERE)
 settings.load_profile("windlass")

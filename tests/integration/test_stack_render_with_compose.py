@@ -158,6 +158,10 @@ def assert_same_meaning(name: str, secret: Mapping[str, str], folder: Path) -> R
     return rendered
 
 
+# This list takes the place of the profile's.
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_rendered_project_means_what_the_users_files_mean(name: str, tmp_path: Path) -> None:
     rendered = assert_same_meaning(name, SECRET, tmp_path)
@@ -168,7 +172,7 @@ def test_a_rendered_project_means_what_the_users_files_mean(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", PROJECTS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=SUPPRESSED)
 @given(values=st.tuples(TEXTS, TEXTS, TEXTS))
 def test_any_secret_arrives_byte_for_byte(name: str, values: tuple[str, str, str], tmp_path: Path) -> None:
     assert_same_meaning(name, dict(zip(SECRET, values, strict=True)), tmp_path)
