@@ -22,6 +22,7 @@ apt_install() {
     apt_update_once
     captured "${install[@]}" && return 0
   fi
+  # shellcheck disable=SC2154 # lib/common.sh assigns it
   tail -n 40 <<<"$said" >&2
   die "apt-get could not install $*$(reason "${APT_UPDATED#yes}")"
 }
@@ -35,7 +36,6 @@ apt_update_once() {
     status=0
     captured as_root apt-get -o DPkg::Lock::Timeout="$APT_LOCK_SECONDS" -o Acquire::Retries=1 update || status=$?
     # apt waits for dpkg's lock and never for that of its lists, which a machine's own daily update holds after a boot.
-    # shellcheck disable=SC2154 # lib/common.sh assigns it
     [ "$status" -ne 0 ] && [[ "$said" == *"Could not get lock"* ]] && [ "$SECONDS" -lt "$deadline" ] || break
     sleep 2
   done
