@@ -75,6 +75,8 @@ def running(project: Path) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # `nohup` would have the tests, and so the command, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  no threads here
     )
     yield child
     # Not KILL at once: it would leave the command behind.
