@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.ports import free_port
 from windlass.environment.environment import Environment, Variable
 from windlass.environment.model import Check, Settings
 from windlass.errors import CommandFailed, ConfigurationError, HostUnreachable
@@ -134,11 +135,6 @@ def answer(
 
 def http(server: Server, path: str = "/health", scheme: str = "http", **options: Any) -> dict[str, Any]:
     return {"kind": "http", "url": f"{scheme}://127.0.0.1:{server.port}{path}"} | options
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 # --- HTTP -----------------------------------------------------------------------------------------

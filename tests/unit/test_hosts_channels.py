@@ -38,6 +38,7 @@ class Channel:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
+        self.tried = 0
 
     def get_transport(self) -> Transport:
         return self.transport
@@ -49,6 +50,7 @@ class Channel:
         return b""
 
     def sendall(self, data: bytes) -> None:
+        self.tried += 1
         raise EOFError
 
     def shutdown_write(self) -> None:
@@ -104,6 +106,7 @@ def test_a_payload_whose_link_goes_is_no_error_of_its_own() -> None:
 
     channel: Any = Channel(Transport("goes"))
     _feed(channel, Script.of("take", "cat"), b"payload")
+    assert channel.tried == 1, "nothing is sent over a link that is gone"
 
 
 def test_a_link_that_goes_while_it_is_asked_makes_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
