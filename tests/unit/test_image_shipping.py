@@ -4,6 +4,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +29,7 @@ from windlass.images.inventory import (
     ship_plan,
 )
 from windlass.images.layers import needed, pieces, read_archive
-from windlass.images.shipping import _compressed, ship, write_all
+from windlass.images.shipping import _LOAD, _compressed, _unpacker, ship, write_all
 from windlass.shell import Script
 
 ONE, TWO, THREE = (f"sha256:{hashlib.sha256(name).hexdigest()}" for name in (b"one", b"two", b"three"))
@@ -38,7 +42,7 @@ def image(
 
 
 def inventory(*images: Image, containerd: bool = False, architecture: str = "amd64") -> Inventory:
-    return Inventory("26.1.5", architecture, containerd, {each.image_id: each for each in images})
+    return Inventory("26.1.5", architecture, containerd, images={each.image_id: each for each in images})
 
 
 ANSWER = f"""before
@@ -99,13 +103,48 @@ def test_references_are_compared_as_docker_writes_them(reference: str, expected:
     assert normal(reference) == expected
 
 
-def test_zstd_is_for_engines_that_read_it() -> None:
-    assert [Inventory(version).reads_zstd for version in ("20.10.24+dfsg1", "23.0.1", "28.2.2", "")] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+def test_zstd_is_for_hosts_that_have_the_program(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text('#!/bin/sh\n[ "$1" != info ] || echo \'"26.1.5" "x86_64" []\'\n')
+    (tmp_path / "docker").chmod(0o755)
+    for name in ("sort", "xargs"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    script = Script.of("ask", *inventory_lines()).text()
+
+    def ask() -> Inventory:
+        argv = [shutil.which("bash") or "", "-euc", script]
+        found = subprocess.run(argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+        return parse_inventory(found.stdout)
+
+    assert (ask().version, ask().zstd) == ("26.1.5", False)
+    (tmp_path / "zstd").symlink_to("/bin/true")
+    assert (ask().version, ask().zstd) == ("26.1.5", True)
+
+
+@pytest.mark.parametrize("zstd", [False, True])
+def test_the_engine_gets_the_plain_archive(tmp_path: Path, zstd: bool) -> None:
+    """One that unpacks zstd itself can crash."""
+    (tmp_path / "docker").write_text(
+        f"#!/bin/sh\nif [ $1 = load ]; then cat >{tmp_path}/loaded; else echo inspected; fi\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    # In place of the program, which is not everywhere.
+    unpack = (
+        "import sys, zstandard as z; z.ZstdDecompressor().copy_stream(sys.stdin.buffer, sys.stdout.buffer)"
+    )
+    (tmp_path / "zstd").write_text(f"#!/bin/sh\nexec {sys.executable} -c '{unpack}'\n")
+    (tmp_path / "zstd").chmod(0o755)
+    data = b"layer" * 100_000
+    packed = b"".join(each for _, each in _compressed([data, b"end"], zstd))
+    assert len(packed) < len(data)
+    done = subprocess.run(
+        ["sh", "-c", f"unpack={_unpacker(zstd)}; {_LOAD}", "windlass", "shop-api:1"],
+        input=packed,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=True,
+    )
+    assert (tmp_path / "loaded").read_bytes() == data + b"end"
+    assert done.stdout == b"inspected\n"
 
 
 def test_the_plan_names_what_is_lacking() -> None:

@@ -16,7 +16,7 @@ END: Final = "windlass-inventory-end"
 # One image a line: id, tags, architecture, time of making, layers. `docker load -q` is checked with it too.
 IMAGE_FORMAT: Final = "{{.Id}} {{json .RepoTags}} {{.Architecture}} {{.Created}} {{json .RootFS.Layers}}"
 _INFO_FORMAT: Final = "{{json .ServerVersion}} {{json .Architecture}} {{json .DriverStatus}}"
-_FIRST_WITH_ZSTD: Final = 23
+_ZSTD: Final = "zstd"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 
 
@@ -48,24 +48,20 @@ class Inventory:
         architecture: such as `amd64`; empty when it did not say.
         containerd: whether its images are in a containerd store, which knows them by other ids and
             needs every layer of an image it loads.
+        zstd: whether its host has the program `zstd`.
         images: the images, by id.
     """
 
     version: str = ""
     architecture: str = ""
     containerd: bool = False
+    zstd: bool = False
     images: Mapping[str, Image] = field(default_factory=dict)
 
     @property
     def chains(self) -> frozenset[str]:
         """The chain ids of all layers it has."""
         return frozenset(chain for image in self.images.values() for chain in chain_ids(image.layers))
-
-    @property
-    def reads_zstd(self) -> bool:
-        """Whether its `docker load` takes a zstd stream; older ones take gzip."""
-        major = self.version.partition(".")[0]
-        return major.isdigit() and int(major) >= _FIRST_WITH_ZSTD
 
     def has(self, image: Image, reference: str) -> bool:
         """Whether `reference` is that very image there."""
@@ -111,6 +107,7 @@ def inventory_lines() -> list[str]:
     """Return the bash lines that print what the Engine has; they change nothing and do not fail."""
     return [
         f"printf '%s\\n' {BEGIN}",
+        f"if command -v zstd >/dev/null 2>&1; then echo {_ZSTD}; fi",
         f"docker info --format '{_INFO_FORMAT}' || true",
         "docker image ls --quiet --no-trunc | sort -u"
         f" | xargs -r docker image inspect --format '{IMAGE_FORMAT}' || true",
@@ -127,6 +124,8 @@ def parse_inventory(text: str) -> Inventory:
     _, begin, rest = text.partition(f"{BEGIN}\n")
     block, end, _ = rest.partition(f"{END}\n")
     lines = block.splitlines()
+    zstd = lines[:1] == [_ZSTD]
+    lines = lines[zstd:]
     if not (begin and end and lines):
         raise OperationFailed(
             "The host's Docker Engine did not say which images it has.",
@@ -138,6 +137,7 @@ def parse_inventory(text: str) -> Inventory:
         version=version or "",
         architecture=_MACHINES.get(machine or "", machine or ""),
         containerd="io.containerd.snapshotter" in json.dumps(status),
+        zstd=zstd,
         images={each.image_id: each for each in images},
     )
 

@@ -35,8 +35,12 @@ from windlass.shell import Command, Script
 
 _PROGRESS_SECONDS: Final = 0.25
 _GZIP: Final = 31  # zlib's code for a gzip wrapper
-# Loads and then says what it has, so that both cost one round trip.
-_LOAD: Final = f"docker load --quiet >&2 && docker image inspect --format '{IMAGE_FORMAT}' \"$@\""
+# Loads and then says what it has, so that both cost one round trip. The Engine gets the plain archive: one
+# that unpacks zstd itself can crash as a load ends, and all containers with it (seen with 26.1.5: a nil
+# pointer in what reads ahead for its decoder).
+_LOAD: Final = (
+    f'"$unpack" -dc | docker load --quiet >&2 && docker image inspect --format \'{IMAGE_FORMAT}\' "$@"'
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,8 @@ class _Sender:
     def _try(self, members: tuple[Member, ...]) -> Shipped:
         size = sum(each.size for each in members)
         names = _names(self.images)
-        command = Command.of("sh", "-c", _LOAD, "windlass", *names)
+        load = f"unpack={_unpacker(self.inventory.zstd)}; {_LOAD}"
+        command = Command.of("sh", "-c", load, "windlass", *names)
         with self.host.open(command) as process:
             sent = self._pump(process.stdin, members, size)
             said = process.stdout.read().decode(errors="replace")
@@ -230,7 +235,7 @@ class _Sender:
         told = time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.emit(Progress(what, 0, size))
-            for raw, data in _compressed(pieces(self.archive, members), self.inventory.reads_zstd):
+            for raw, data in _compressed(pieces(self.archive, members), self.inventory.zstd):
                 write_all(stdin, data)
                 sent, done = sent + len(data), min(done + raw, size)
                 if time.monotonic() - told > _PROGRESS_SECONDS:
@@ -259,6 +264,11 @@ class _Compressor(Protocol):
     def compress(self, data: bytes, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
+
+
+def _unpacker(zstd: bool) -> str:
+    """Return the program with which a host unpacks what `_compressed` yields; every host has gzip."""
+    return "zstd" if zstd else "gzip"
 
 
 def _compressed(chunks: Iterable[bytes], zstd: bool) -> Iterator[tuple[int, bytes]]:
